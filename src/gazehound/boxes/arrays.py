@@ -1,0 +1,20 @@
+"""One source for NumPy arrays and torch tensors: find the module whose functions fit the array.
+
+NumPy 2 and torch agree on the names used in this folder (``maximum``, ``stack(axis=)``, ``atan``,
+``clip``), so the IoU family is written once. Torch is never imported here: an array that is a tensor
+proves that it is already loaded.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+Array = Any  # numpy.ndarray or torch.Tensor; the result has the type of the argument
+
+
+def namespace(array: Array) -> Any:
+    """Return ``numpy`` or ``torch``, whichever made ``array``."""
+    return np if isinstance(array, np.ndarray | np.generic) else sys.modules["torch"]

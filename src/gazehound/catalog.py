@@ -1,0 +1,74 @@
+"""The catalogue: every detector by name, one literal table, each builder imported only when asked for.
+
+A builder takes ``classes`` and its own keyword arguments and returns a detector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from gazehound.errors import unknown_name
+
+WEIGHTS = Path(__file__).parent / "weights"  # trained models that ship with the package
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the catalogue.
+
+    Attributes:
+        name: what a user types.
+        builder: ``module:function``.
+        year: of the paper.
+        paper: authors and short title.
+        kind: ``network`` (Trainable) or ``classical`` (Fittable).
+        parameters: millions of weights at 80 classes; None for classical detectors.
+        weights: file name of a bundled model in ``gazehound/weights``, if any.
+        summary: one line.
+    """
+
+    name: str
+    builder: str
+    year: int
+    paper: str
+    kind: str
+    parameters: float | None
+    summary: str
+    weights: str | None = None
+
+    def resolve(self) -> Callable[..., Any]:
+        """Import and return the builder."""
+        module, function = self.builder.split(":")
+        builder: Callable[..., Any] = getattr(import_module(module), function)
+        return builder
+
+
+_RETINANET = "Lin et al., Focal Loss for Dense Object Detection"
+
+ENTRIES: tuple[Entry, ...] = (
+    Entry(
+        "retinanet_r18", "gazehound.detectors.retinanet:retinanet_r18", 2017, _RETINANET,
+        "network", None, "RetinaNet, ResNet-18: the small all-rounder",
+    ),
+    Entry(
+        "retinanet_r50", "gazehound.detectors.retinanet:retinanet_r50", 2017, _RETINANET,
+        "network", None, "RetinaNet, ResNet-50: torchvision's retinanet_resnet50_fpn",
+    ),
+)  # fmt: skip
+
+BY_NAME = {entry.name: entry for entry in ENTRIES}
+
+
+def find(name: str) -> Entry:
+    """Return the row of ``name``; ConfigError with near matches when there is none.
+
+    Dashes and underscores are the same.
+    """
+    key = {known.replace("-", "_"): known for known in BY_NAME}.get(name.replace("-", "_"))
+    if key is None:
+        raise unknown_name("model", name, BY_NAME)
+    return BY_NAME[key]

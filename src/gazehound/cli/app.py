@@ -1,0 +1,32 @@
+"""The tree of commands. Each lives in a module of its own and imports heavy packages when it runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="gazehound",
+    help="Every object detector from Viola-Jones to YOLOX behind one interface.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from gazehound import __version__
+
+        typer.echo(f"gazehound {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Every object detector from Viola-Jones to YOLOX behind one interface."""

@@ -1,0 +1,313 @@
+"""The records that flow through the code: frozen, validated, no torch import.
+
+A ``Sample`` comes out of a data set, a ``Batch`` with its ``Targets`` goes into a network, and
+``Detections`` come out of a detector. Boxes are ``xyxy``, float32, in continuous pixels of the
+original image, with no plus-one; labels are 0-based and there is no background label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gazehound.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import torch
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Class names and the ids that the data set gave them; label ``k`` is row ``k``.
+
+    Attributes:
+        names: one name per label.
+        ids: the original category id of each label (COCO's may have gaps). Defaults to 0..K-1.
+        supercategories: optional, one per label; empty when the data set has none.
+
+    Raises:
+        ConfigError: names or ids repeat, or their lengths differ.
+    """
+
+    names: tuple[str, ...]
+    ids: tuple[int, ...] = ()
+    supercategories: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.ids:
+            object.__setattr__(self, "ids", tuple(range(len(self.names))))
+        for what, values in (("names", self.names), ("ids", self.ids)):
+            repeated = sorted({str(v) for v in values if values.count(v) > 1})  # type: ignore[arg-type]
+            if repeated:
+                raise ConfigError(f"class {what} must be unique; repeated: {', '.join(repeated)}")
+        if len(self.ids) != len(self.names):
+            raise ConfigError(
+                f"classes need one id per name; got {len(self.names)} names and {len(self.ids)} ids"
+            )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def label_of_id(self) -> dict[int, int]:
+        """Return the map from original category id to label."""
+        return {category: label for label, category in enumerate(self.ids)}
+
+    def label_of_name(self) -> dict[str, int]:
+        """Return the map from class name to label."""
+        return {name: label for label, name in enumerate(self.names)}
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How an original image became a network input: scale, then offset.
+
+    A point ``(x, y)`` of the original lands at ``(x * scale_x + offset_x, y * scale_y + offset_y)``.
+
+    Attributes:
+        original: (height, width) of the original image, pixels.
+        resized: (height, width) of its image content inside the network input, pixels.
+        offset: (x, y) of that content's top left corner inside the network input.
+    """
+
+    original: tuple[int, int]
+    resized: tuple[int, int]
+    offset: tuple[int, int] = (0, 0)
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Return (scale_x, scale_y), resized over original."""
+        return self.resized[1] / self.original[1], self.resized[0] / self.original[0]
+
+    def _affine(self) -> tuple[FloatArray, FloatArray]:
+        scale = np.asarray([*self.scale, *self.scale], np.float32)
+        return scale, np.asarray([*self.offset, *self.offset], np.float32)
+
+    def to_input(self, boxes: FloatArray) -> FloatArray:
+        """Map boxes (N, 4) from the original image to the network input."""
+        scale, offset = self._affine()
+        return np.asarray(boxes * scale + offset, dtype=np.float32)
+
+    def to_original(self, boxes: FloatArray) -> FloatArray:
+        """Map boxes (N, 4) from the network input back to the original image, and clip them to it."""
+        scale, offset = self._affine()
+        height, width = self.original
+        limit = np.asarray([width, height, width, height], np.float32)
+        return np.asarray(np.clip((boxes - offset) / scale, 0, limit), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image and its annotations.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB; ``None`` when only the annotations were asked for.
+        boxes: (N, 4) float32 ``xyxy`` in pixels of this image.
+        labels: (N,) int64, 0-based.
+        crowd: (N,) bool, COCO's ``iscrowd``: a region that holds many objects.
+        difficult: (N,) bool, Pascal VOC's flag.
+        area: (N,) float32, the annotated area in pixels (COCO: of the mask), else of the box.
+        ids: (N,) int64 annotation ids.
+        image_id: the data set's id of the image.
+        size: (height, width) of the image.
+        file: path of the image, for messages and output names.
+        extras: further columns of the data set, each with N rows (KITTI's ``truncated``, ...).
+
+    Raises:
+        DataError: an array has not the shape given above.
+    """
+
+    image: NDArray[np.uint8] | None
+    boxes: FloatArray
+    labels: IntArray
+    crowd: BoolArray
+    difficult: BoolArray
+    area: FloatArray
+    ids: IntArray
+    image_id: int | str = 0
+    size: tuple[int, int] = (0, 0)
+    file: str = ""
+    extras: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _need_shape("boxes", self.boxes, (None, 4), self.file)
+        for name in ("labels", "crowd", "difficult", "area", "ids"):
+            _need_shape(name, getattr(self, name), (len(self.boxes),), self.file)
+        for name, column in self.extras.items():
+            _need_shape(name, column, (len(self.boxes), ...), self.file)
+
+    @classmethod
+    def of(
+        cls,
+        image: NDArray[np.uint8] | None,
+        boxes: Any = (),
+        labels: Any = (),
+        **more: Any,
+    ) -> Sample:
+        """Build a sample from boxes and labels; the other columns take their neutral values."""
+        boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+        count = len(boxes)
+        columns: dict[str, Any] = {
+            "labels": np.asarray(labels, np.int64).reshape(-1),
+            "crowd": np.zeros(count, bool),
+            "difficult": np.zeros(count, bool),
+            "area": (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]),
+            "ids": np.arange(count, dtype=np.int64),
+        }
+        if image is not None:
+            columns["size"] = (image.shape[0], image.shape[1])
+        return cls(image, boxes, **{**columns, **more})
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def select(self, rows: NDArray[Any]) -> Sample:
+        """Return the sample with only these annotations (an index or boolean array)."""
+        columns = {
+            name: getattr(self, name)[rows]
+            for name in ("boxes", "labels", "crowd", "difficult", "area", "ids")
+        }
+        extras = {name: column[rows] for name, column in self.extras.items()}
+        return replace(self, **columns, extras=extras)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The truths of a batch, padded to one length, so that the loss side has fixed shapes.
+
+    Attributes:
+        boxes: (B, M, 4) float32 ``xyxy`` in pixels of the network input; zeros where padded.
+        labels: (B, M) int64; zeros where padded.
+        valid: (B, M) bool; False where padded.
+    """
+
+    boxes: torch.Tensor
+    labels: torch.Tensor
+    valid: torch.Tensor
+
+    def __post_init__(self) -> None:
+        batch, most = self.labels.shape
+        if tuple(self.boxes.shape) != (batch, most, 4) or tuple(self.valid.shape) != (batch, most):
+            raise DataError(
+                "targets need boxes (B, M, 4), labels (B, M) and valid (B, M); got "
+                f"{tuple(self.boxes.shape)}, {tuple(self.labels.shape)}, {tuple(self.valid.shape)}"
+            )
+
+    def to(self, device: Any, non_blocking: bool = False) -> Targets:
+        """Return the targets on a device."""
+        return Targets(*(getattr(self, f.name).to(device, non_blocking=non_blocking) for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a network is fed: padded images, the truths, and the way back to the originals.
+
+    Attributes:
+        images: (B, 3, H, W) float32, normalised, zero-padded at the right and bottom.
+        sizes: (B, 2) float32, (height, width) of the image content in each.
+        targets: the truths, or ``None`` at prediction.
+        geometry: one per image.
+        image_ids: one per image.
+    """
+
+    images: torch.Tensor
+    sizes: torch.Tensor
+    targets: Targets | None
+    geometry: tuple[Geometry, ...]
+    image_ids: tuple[int | str, ...] = ()
+
+    def to(self, device: Any, non_blocking: bool = False) -> Batch:
+        """Return the batch on a device."""
+        return replace(
+            self,
+            images=self.images.to(device, non_blocking=non_blocking),
+            sizes=self.sizes.to(device, non_blocking=non_blocking),
+            targets=None if self.targets is None else self.targets.to(device, non_blocking),
+        )
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in pinned host memory, for overlapping copies to a GPU."""
+        targets = self.targets and Targets(
+            *(getattr(self.targets, f.name).pin_memory() for f in fields(self.targets))
+        )
+        return replace(
+            self, images=self.images.pin_memory(), sizes=self.sizes.pin_memory(), targets=targets
+        )
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What a detector found in one image.
+
+    Attributes:
+        boxes: (N, 4) float32 ``xyxy`` in pixels of the original image.
+        scores: (N,) float32, sorted from high to low.
+        labels: (N,) int64, 0-based.
+        classes: names and original ids of the labels.
+        image_size: (height, width) of the original image, pixels.
+        image_id: the data set's id of the image, if there is one.
+        file: path of the image, if there is one.
+
+    Raises:
+        DataError: an array has not the shape given above, or a label has no class.
+    """
+
+    boxes: FloatArray
+    scores: FloatArray
+    labels: IntArray
+    classes: Classes
+    image_size: tuple[int, int]
+    image_id: int | str | None = None
+    file: str = ""
+
+    def __post_init__(self) -> None:
+        _need_shape("boxes", self.boxes, (None, 4), self.file)
+        _need_shape("scores", self.scores, (len(self.boxes),), self.file)
+        _need_shape("labels", self.labels, (len(self.boxes),), self.file)
+        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.classes):
+            raise DataError(
+                f"labels must lie in 0..{len(self.classes) - 1}; "
+                f"got {self.labels.min()}..{self.labels.max()}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @property
+    def names(self) -> list[str]:
+        """Return the class name of each detection."""
+        return [self.classes.names[label] for label in self.labels]
+
+    def select(self, rows: NDArray[Any]) -> Detections:
+        """Return only these detections (an index or boolean array)."""
+        return replace(
+            self, boxes=self.boxes[rows], scores=self.scores[rows], labels=self.labels[rows]
+        )
+
+    def above(self, score: float) -> Detections:
+        """Return only the detections with at least this score."""
+        return self.select(self.scores >= score)
+
+
+def _need_shape(
+    name: str, array: NDArray[Any], shape: Sequence[Any], where: str = ""
+) -> None:
+    """Raise DataError unless ``array`` has ``shape`` (None: any length; a last ...: any rest)."""
+    wanted = list(shape)
+    got: list[Any] = list(array.shape)
+    if wanted and wanted[-1] is ...:
+        wanted, got = wanted[:-1], got[: len(wanted) - 1]
+    if len(wanted) != len(got) or any(w not in (None, g) for w, g in zip(wanted, got, strict=True)):
+        text = ", ".join("N" if w is None else str(w) for w in wanted)
+        place = f"{where}: " if where else ""
+        raise DataError(f"{place}{name} must have shape ({text}); got {tuple(array.shape)}")
