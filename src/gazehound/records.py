@@ -205,7 +205,9 @@ class Targets:
 
     def to(self, device: Any, non_blocking: bool = False) -> Targets:
         """Return the targets on a device."""
-        return Targets(*(getattr(self, f.name).to(device, non_blocking=non_blocking) for f in fields(self)))
+        return Targets(
+            *(getattr(self, f.name).to(device, non_blocking=non_blocking) for f in fields(self))
+        )
 
 
 @dataclass(frozen=True)
@@ -299,9 +301,7 @@ class Detections:
         return self.select(self.scores >= score)
 
 
-def _need_shape(
-    name: str, array: NDArray[Any], shape: Sequence[Any], where: str = ""
-) -> None:
+def _need_shape(name: str, array: NDArray[Any], shape: Sequence[Any], where: str = "") -> None:
     """Raise DataError unless ``array`` has ``shape`` (None: any length; a last ...: any rest)."""
     wanted = list(shape)
     got: list[Any] = list(array.shape)

@@ -97,7 +97,9 @@ def read_header(file: str | Path) -> Header:
             if not 2 <= length <= LARGEST_HEADER or stream.read(1) != b"{":
                 raise CheckpointError(_foreign(path, start))
             if 8 + length > size:
-                raise CheckpointError(f"{path}: truncated: its header needs {8 + length} bytes of {size}")
+                raise CheckpointError(
+                    f"{path}: truncated: its header needs {8 + length} bytes of {size}"
+                )
             table = json.loads(b"{" + stream.read(length - 1))
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
@@ -111,8 +113,14 @@ def read_header(file: str | Path) -> Header:
 
 
 def _foreign(path: Path, start: bytes) -> str:
-    known = {b"PK\x03\x04": "a torch (zip) file", b"\x80\x02": "a pickle file", b"<?xm": "an XML file"}
-    guess = next((name for magic, name in known.items() if start.startswith(magic)), "another format")
+    known = {
+        b"PK\x03\x04": "a torch (zip) file",
+        b"\x80\x02": "a pickle file",
+        b"<?xm": "an XML file",
+    }
+    guess = next(
+        (name for magic, name in known.items() if start.startswith(magic)), "another format"
+    )
     return (
         f"{path}: not a safetensors file (it looks like {guess}); "
         "for weights of other projects use `gazehound import`"
@@ -139,7 +147,9 @@ def save_tensors(file: str | Path, tensors: Mapping[str, Any], header: Header) -
     """Write torch tensors and the header to one file, whole or not at all."""
     from safetensors.torch import save_file
 
-    contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    contiguous = {
+        name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()
+    }
     _write_whole(Path(file), lambda part: save_file(contiguous, part, header.to_metadata()))
 
 
