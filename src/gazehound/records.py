@@ -45,7 +45,7 @@ class Classes:
         if not self.ids:
             object.__setattr__(self, "ids", tuple(range(len(self.names))))
         for what, values in (("names", self.names), ("ids", self.ids)):
-            repeated = sorted({str(v) for v in values if values.count(v) > 1})  # type: ignore[arg-type]
+            repeated = sorted({str(v) for v in values if values.count(v) > 1})
             if repeated:
                 raise ConfigError(f"class {what} must be unique; repeated: {', '.join(repeated)}")
         if len(self.ids) != len(self.names):

@@ -1,0 +1,59 @@
+"""The small bricks that necks and heads are built of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+Norm = Callable[[int], nn.Module]  # channels -> layer
+
+
+def group_norm(channels: int) -> nn.Module:
+    """GroupNorm with 32 groups (Wu & He 2018); fewer when there are not 32 channels to share out."""
+    groups = next(g for g in (32, 16, 8, 4, 2, 1) if channels % g == 0)
+    return nn.GroupNorm(groups, channels)
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution, optional norm, optional ReLU. The convolution has a bias only without a norm.
+
+    Args:
+        inputs: channels in.
+        outputs: channels out.
+        kernel: side of the kernel; the padding keeps the size at stride 1.
+        stride: of the convolution.
+        norm: builds the norm layer from a channel count; ``None`` for none.
+        relu: end with a ReLU.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 3,
+        *,
+        stride: int = 1,
+        norm: Norm | None = None,
+        relu: bool = True,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=norm is None)
+        if norm is not None:
+            self.norm = norm(outputs)
+        if relu:
+            self.act = nn.ReLU(inplace=True)
+
+
+def flatten_cells(
+    maps: Float[Tensor, "B AC H W"], per_cell: int
+) -> Float[Tensor, "B HWA C"]:
+    """Bring a head's map (B, A*C, H, W) to rows: cell by cell, anchor by anchor, C numbers each.
+
+    A row-major walk over cells with the anchors of one cell side by side is the order in which
+    :mod:`gazehound.nn.anchors` lists its boxes. In ``channels_last`` memory this is a view.
+    """
+    batch, channels, height, width = maps.shape
+    rows = maps.permute(0, 2, 3, 1)  # B x H x W x A*C
+    return rows.reshape(batch, height * width * per_cell, channels // per_cell)
