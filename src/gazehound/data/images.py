@@ -23,7 +23,7 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,16 +32,20 @@ from PIL import Image, ImageChops, UnidentifiedImageError
 from gazehound.errors import ImageError
 
 RGBImage = NDArray[np.uint8]
+T = TypeVar("T")
 
-IMAGE_SUFFIXES: Final = frozenset(
-    [".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"]
-)
+# fmt: off
+IMAGE_SUFFIXES: Final = frozenset((
+    ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".mpo", ".pbm",
+    ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
+))
 """File name endings that count as images when a folder is listed; compare in lower case."""
 
 # Formats whose reader starts another program (EPS: Ghostscript) or that hold no pixels stay out.
 _FORMATS: Final = (
-    "JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "MPO", "PPM", "JPEG2000", "AVIF", "TGA",
-)  # fmt: skip
+    "JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA",
+)
+# fmt: on
 
 _ORIENTATION_TAG: Final = 0x0112
 _UPRIGHT: Final = {  # EXIF 2.32, tag 274: how the stored rows become the upright image
@@ -88,7 +92,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     return _guarded(path, str(path), _upright_size)
 
 
-def _guarded[T](
+def _guarded(
     source: str | os.PathLike[str] | io.BytesIO, name: str, work: Callable[[Image.Image], T]
 ) -> T:
     """Open ``source``, run ``work`` on it, and turn whatever goes wrong into one ImageError."""
@@ -171,5 +175,5 @@ def _to_8_bit(values: NDArray[Any]) -> RGBImage:
     elif low >= 0 and high <= 65535 and high > 255 and values.dtype.kind != "f":
         return (values >> 8).astype(np.uint8)
     elif low < 0 or high > 255:
-        real = (real - low) * (255 / (high - low))
+        real = (real - low) * (255 / (high - low or 1.0))
     return np.rint(real).astype(np.uint8)
