@@ -1,0 +1,280 @@
+"""COCO JSON: https://cocodataset.org/#format-data.
+
+``images`` [{id, file_name, height, width}], ``annotations`` [{id, image_id, category_id, bbox
+(x, y, width, height; continuous pixels), area, iscrowd, ...}], ``categories`` [{id, name}]. Category
+ids may have gaps; labels are the ranks of the sorted ids. Every further key of an annotation, an
+image or the file is kept (``extras``, ``images.extras``, ``info``) and written back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from gazehound.boxes.formats import xywh_to_xyxy
+from gazehound.data.columns import columns_of
+from gazehound.data.dataset import BoxTable, Dataset, ImageTable
+from gazehound.data.faults import Fault, Parsed
+from gazehound.errors import DataError
+from gazehound.records import Classes, IntArray
+
+IMAGE_KEYS = frozenset({"id", "file_name", "height", "width"})
+BOX_KEYS = frozenset({"id", "image_id", "category_id", "bbox", "area", "iscrowd"})
+CATEGORY_KEYS = frozenset({"id", "name", "supercategory"})
+
+Record = dict[str, Any]
+
+
+@dataclass
+class _Reading:
+    """One file while it is read: where faults are noted."""
+
+    file: str
+    split: str
+    faults: list[Fault] = field(default_factory=list)
+
+    def note(self, code: str, message: str, place: str = "") -> None:
+        self.faults.append(Fault(code, message, self.file, place, split=self.split))
+
+
+def parse(file: Path, images: Path, split: str = "", name: str = "") -> Parsed:
+    """Parse one COCO file.
+
+    Args:
+        file: the JSON file.
+        images: the folder of its images.
+        split: name of the split.
+        name: name of the data set.
+
+    Raises:
+        DataError: the file is missing, or is not JSON with the three lists.
+    """
+    document = load(file)
+    reading = _Reading(str(file), split)
+    lists = [_records(document, key, file) for key in ("categories", "images", "annotations")]
+    classes, label_of_id = _classes(lists[0], reading)
+    table, row_of_image = _image_table(lists[1], images, reading)
+    truths, places, raw = _box_table(lists[2], label_of_id, row_of_image, len(table), reading)
+    info = {k: v for k, v in document.items() if k not in ("images", "annotations", "categories")}
+    info["categories"] = [{k: v for k, v in c.items() if k not in CATEGORY_KEYS} for c in lists[0]]
+    if not any(info["categories"]):
+        del info["categories"]
+    dataset = Dataset(classes, table, truths, name or file.stem, "coco", split, info)
+    sources = np.full(len(table), str(file))
+    return Parsed(dataset, tuple(reading.faults), sources, places, raw)
+
+
+def load(file: Path) -> Record:
+    """Read a JSON file whose top level is an object; NaN and Infinity are let through.
+
+    Raises:
+        DataError: it is missing, not JSON (with line and column), or not an object.
+    """
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror})") from None
+    try:
+        document = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        document = _load_slowly(file, text)
+    if not isinstance(document, dict):
+        raise DataError(f"{file}: COCO JSON is an object; got a {type(document).__name__}")
+    return document
+
+
+def _load_slowly(file: Path, text: bytes) -> Any:
+    """Parse what the fast parser refuses: NaN is not JSON, but Python writes it."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{file}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: not JSON: byte {error.start} is not UTF-8") from None
+
+
+def _records(document: Record, key: str, file: Path) -> list[Record]:
+    records = document.get(key)
+    if not isinstance(records, list):
+        found = ", ".join(document) or "nothing"
+        raise DataError(f"{file}: COCO JSON needs a list '{key}'; its keys are {found}")
+    wrong = next((i for i, r in enumerate(records) if not isinstance(r, dict)), None)
+    if wrong is not None:
+        raise DataError(f"{file}:{key}[{wrong}]: must be an object; got {records[wrong]!r}")
+    return records
+
+
+def _classes(records: list[Record], reading: _Reading) -> tuple[Classes, dict[Any, int]]:
+    """Return the classes by ascending id, and the label of every id that was given."""
+    first: dict[Any, Record] = {}
+    for index, record in enumerate(records):
+        place, category, name = f"categories[{index}]", record.get("id"), record.get("name")
+        if type(category) is not int or not isinstance(name, str):
+            reading.note("line-malformed", "a category needs an integer id and a name", place)
+        elif category in first:
+            message = f"id {category} is '{first[category]['name']}' and '{name}'"
+            reading.note("class-id-duplicate", message, place)
+        else:
+            first[category] = record
+    ids, names, supers, label_of_id = [], [], [], {}
+    for category in sorted(first):
+        name = first[category]["name"]
+        if name in names:
+            message = f"'{name}' has the ids {ids[names.index(name)]} and {category}"
+            reading.note("class-name-duplicate", message)
+        else:
+            ids.append(category)
+            names.append(name)
+            supers.append(str(first[category].get("supercategory", "")))
+        label_of_id[category] = names.index(name)
+    if not names:
+        reading.note("class-none", "'categories' is empty")
+    return Classes(tuple(names), tuple(ids), tuple(supers) if any(supers) else ()), label_of_id
+
+
+def _image_table(
+    records: list[Record], folder: Path, reading: _Reading
+) -> tuple[ImageTable, dict[Any, int]]:
+    row_of_image: dict[Any, int] = {}
+    kept: list[Record] = []
+    for index, record in enumerate(records):
+        problem = _image_problem(record)
+        if problem:
+            reading.note("line-malformed", problem, f"images[{index}]")
+        elif record["id"] in row_of_image:
+            other = kept[row_of_image[record["id"]]]["file_name"]
+            message = f"id {record['id']} is '{other}' and '{record['file_name']}'"
+            reading.note("image-id-duplicate", message, f"images[{index}]")
+        else:
+            row_of_image[record["id"]] = len(kept)
+            kept.append(record)
+    files = np.array([record["file_name"] for record in kept], np.str_)
+    sizes = np.array([_size(record) for record in kept], np.int64).reshape(-1, 2)
+    ids = _flat_ids([record["id"] for record in kept])
+    table = ImageTable(folder, files, ids, sizes, columns_of(kept, IMAGE_KEYS))
+    return table, row_of_image
+
+
+def _image_problem(record: Record) -> str:
+    if type(record.get("id")) not in (int, str):
+        return f"an image needs an id; got {record.get('id')!r}"
+    if not isinstance(record.get("file_name"), str) or not record["file_name"]:
+        return f"an image needs a file_name; got {record.get('file_name')!r}"
+    return ""
+
+
+def _size(record: Record) -> tuple[int, int]:
+    """Return (height, width), (0, 0) where the file does not say."""
+    sides = (record.get("height"), record.get("width"))
+    if all(isinstance(side, int | float) and side >= 1 for side in sides):
+        return int(sides[0]), int(sides[1])  # type: ignore[arg-type]
+    return 0, 0
+
+
+def _flat_ids(ids: list[Any]) -> NDArray[Any]:
+    if all(type(value) is int for value in ids):
+        return np.array(ids, np.int64)
+    return np.array([str(value) for value in ids], np.str_)
+
+
+def _box_table(
+    records: list[Record],
+    label_of_id: dict[Any, int],
+    row_of_image: dict[Any, int],
+    images: int,
+    reading: _Reading,
+) -> tuple[BoxTable, IntArray, NDArray[np.float64]]:
+    """Return the table, and for each of its rows the place in the list and the numbers written."""
+    places = _sound_places(records, label_of_id, row_of_image, reading)
+    kept = records if len(places) == len(records) else [records[place] for place in places]
+    raw = np.array([record["bbox"] for record in kept], np.float64).reshape(-1, 4)
+    owner = np.array([row_of_image[record["image_id"]] for record in kept], np.int64)
+    order = np.argsort(owner, kind="stable")
+    areas = [_number(record.get("area"), record["bbox"]) for record in kept]
+    table = BoxTable.of(
+        owner,
+        xywh_to_xyxy(raw),
+        [label_of_id[record["category_id"]] for record in kept],
+        images,
+        crowd=np.array([bool(record.get("iscrowd", 0)) for record in kept], bool),
+        area=np.array(areas, np.float32),
+        ids=_annotation_ids(kept, places, reading),
+        extras=columns_of(kept, BOX_KEYS),
+    )
+    return table, np.array(places, np.int64)[order], raw[order]
+
+
+def _sound_places(
+    records: list[Record],
+    label_of_id: dict[Any, int],
+    row_of_image: dict[Any, int],
+    reading: _Reading,
+) -> list[int]:
+    """Return the places of the annotations that have a box, a known image and a known class."""
+    places = []
+    for place, record in enumerate(records):
+        try:
+            box = record["bbox"]
+            record["image_id"], record["category_id"]
+        except KeyError as error:
+            message = f"an annotation needs the key {error}; it has {', '.join(record) or 'none'}"
+            reading.note("line-malformed", message, f"annotations[{place}]")
+            continue
+        if not _is_box(box):
+            message = f"bbox must be four numbers (x, y, width, height); got {box!r}"
+            reading.note("line-malformed", message, f"annotations[{place}]")
+        elif record["image_id"] not in row_of_image:
+            message = f"image_id {record['image_id']!r} is not among the {len(row_of_image)} images"
+            reading.note("image-unknown", message, f"annotations[{place}]")
+        elif record["category_id"] not in label_of_id:
+            known = _ranges(label_of_id)
+            message = f"category_id {record['category_id']!r} is not among the categories ({known})"
+            reading.note("class-unknown", message, f"annotations[{place}]")
+        else:
+            places.append(place)
+    return places
+
+
+def _is_box(box: Any) -> bool:
+    return isinstance(box, list) and len(box) == 4 and set(map(type, box)) <= {int, float}
+
+
+def _number(area: Any, box: list[float]) -> float:
+    return float(area) if type(area) in (int, float) else box[2] * box[3]
+
+
+def _ranges(values: Iterable[int]) -> str:
+    """Return ``1-11, 13`` for sorted integers."""
+    groups: list[list[int]] = []
+    for value in sorted(values):
+        if groups and value == groups[-1][-1] + 1:
+            groups[-1][1:] = [value]
+        else:
+            groups.append([value])
+    return ", ".join("-".join(map(str, group)) for group in groups) or "none"
+
+
+def _annotation_ids(records: list[Record], places: list[int], reading: _Reading) -> IntArray:
+    """Return the ids as given; renumber from 1 when they repeat or are not integers."""
+    ids = [record.get("id") for record in records]
+    if all(value is None for value in ids):
+        return np.arange(1, len(ids) + 1, dtype=np.int64)
+    seen: dict[Any, int] = {}
+    sound = True
+    for place, value in zip(places, ids, strict=True):
+        problem = f"id must be an integer; got {value!r}" if type(value) is not int else ""
+        if not problem and value in seen:
+            problem = f"id {value} was used at annotations[{seen[value]}]"
+        if problem:
+            reading.note("annotation-id-duplicate", problem, f"annotations[{place}]")
+            sound = False
+        elif value is not None:
+            seen[value] = place
+    return np.array(ids if sound else range(1, len(ids) + 1), np.int64)

@@ -1,0 +1,266 @@
+"""YOLO text labels: one file per image, one line per box: class, centre x, centre y, width, height.
+
+The four numbers are fractions of the image size. A line with more numbers is a polygon (class, then
+x and y of every corner), whose box is its extent; a line with one more number carries a score. No
+file, or an empty one, is an image without objects. ``data.yaml`` names the classes and the splits;
+without it the folders do (``images/train`` or ``train/images``), and ``classes.txt`` the classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from gazehound.boxes.formats import cxcywh_to_xyxy
+from gazehound.data.faults import Fault, Parsed
+from gazehound.data.folders import (
+    class_file,
+    image_files,
+    image_files_below,
+    lines_of,
+    named_splits,
+    sizes_of,
+    text_of,
+)
+from gazehound.data.rows import Raw, Record, Rows
+from gazehound.errors import DataError
+from gazehound.records import Classes
+
+SPLIT_KEYS = ("train", "val", "valid", "test")
+YAML_FILES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a YOLO data set keeps its things.
+
+    Attributes:
+        root: the folder that the image names are relative to.
+        splits: image files, relative to ``root``, by name of the split.
+        unsplit: the image files when there are no splits.
+        names: class names by id; None when they are not given.
+        source: the file that gives the names, for messages.
+    """
+
+    root: Path
+    splits: dict[str, tuple[Path, ...]]
+    unsplit: tuple[Path, ...]
+    names: dict[int, str] | None
+    source: str
+
+
+def find(path: Path) -> Layout | None:
+    """Return the layout of a YOLO data set (a folder or its yaml file), None if it is not one."""
+    if path.suffix in (".yaml", ".yml"):
+        return _from_yaml(path, path.parent)
+    for name in YAML_FILES:
+        if (path / name).is_file():
+            return _from_yaml(path / name, path)
+    for file in sorted([*path.glob("*.yaml"), *path.glob("*.yml")]):
+        if "names" in _load_yaml(file):
+            return _from_yaml(file, path)
+    return _from_folders(path)
+
+
+def _load_yaml(file: Path) -> Record:
+    try:
+        document = yaml.safe_load(text_of(file))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "cannot be parsed"
+        raise DataError(f"{file}{place}: not YAML: {problem}") from None
+    if not isinstance(document, dict):
+        raise DataError(f"{file}: must hold keys and values; got {type(document).__name__}")
+    return document
+
+
+def _from_yaml(file: Path, root: Path) -> Layout:
+    document = _load_yaml(file)
+    base = root / str(document.get("path") or "")
+    base = base if base.is_dir() else root
+    declared = {key: document[key] for key in SPLIT_KEYS if document.get(key)}
+    splits = {
+        short: _sources(declared[key], base, root, file, key)
+        for short, key in named_splits(declared).items()
+    }
+    names = _names(document.get("names"), file)
+    if not splits:
+        found = _from_folders(root)
+        splits, unsplit = (found.splits, found.unsplit) if found else ({}, ())
+        return Layout(root, splits, unsplit, names, str(file))
+    return Layout(root, splits, (), names, str(file))
+
+
+def _sources(value: Any, base: Path, root: Path, file: Path, key: str) -> tuple[Path, ...]:
+    """Return the folders and lists of one split; they may be relative to several places."""
+    sources = []
+    for entry in value if isinstance(value, list) else [value]:
+        text = str(entry)
+        tried = [base / text, root / text, root / text.removeprefix("../").removeprefix("./")]
+        source = next((path for path in tried if path.exists()), None)
+        if source is None:
+            where = ", ".join(dict.fromkeys(map(str, tried)))
+            raise DataError(f"{file}: '{key}: {text}' names no folder or list; looked for {where}")
+        sources.append(source)
+    return tuple(sources)
+
+
+def _names(value: Any, file: Path) -> dict[int, str] | None:
+    if value is None:
+        return None
+    if isinstance(value, list):
+        return {index: str(name) for index, name in enumerate(value)}
+    if isinstance(value, dict) and all(isinstance(key, int) for key in value):
+        return {key: str(name) for key, name in sorted(value.items())}
+    raise DataError(f"{file}: 'names' must be a list, or a map from id to name; got {value!r}")
+
+
+def _from_folders(root: Path) -> Layout | None:
+    """Recognise ``images/train``, ``train/images``, ``images`` and text files beside images."""
+    given = class_file(root)
+    names = None if given is None else dict(enumerate(given))
+    nested = {d.name: (d,) for d in sorted((root / "images").glob("*")) if d.is_dir()}
+    outer = {d.name: (d / "images",) for d in sorted(root.glob("*")) if (d / "images").is_dir()}
+    for declared, labels in ((nested, root / "labels"), (outer, None)):
+        known = declared and (labels is None or labels.is_dir())
+        if known and all((d.parent / "labels").is_dir() or labels for (d,) in declared.values()):
+            splits = {short: declared[name] for short, name in named_splits(declared).items()}
+            return Layout(root, splits, (), names, str(root))
+    if (root / "images").is_dir() and (root / "labels").is_dir():
+        return Layout(root, {}, (root / "images",), names, str(root))
+    beside = (root / f"{Path(file).stem}.txt" for file in image_files(root))
+    if any(file.is_file() for file in beside):
+        return Layout(root, {}, (root,), names, str(root))
+    return None
+
+
+def label_file(image: Path) -> Path:
+    """Return the label file of an image: the last folder ``images`` becomes ``labels``."""
+    parts = list(image.parts)
+    for place in range(len(parts) - 2, -1, -1):
+        if parts[place] == "images":
+            parts[place] = "labels"
+            break
+    return Path(*parts).with_suffix(".txt")
+
+
+def images_of(layout: Layout, split: str) -> list[Path]:
+    """Return the image files of a split, in order, each once."""
+    found: dict[Path, None] = {}
+    for source in layout.splits[split] if split else layout.unsplit:
+        if source.is_dir():
+            found |= {source / file: None for file in image_files_below(source)}
+        else:
+            found |= {_listed(line, source, layout.root): None for line in lines_of(source)}
+    return list(found)
+
+
+def _listed(line: str, file: Path, root: Path) -> Path:
+    """Return the image of a line of a list: absolute, or relative to the list or to the root."""
+    near = file.parent / line
+    return near if near.exists() or not (root / line).exists() else root / line
+
+
+def parse(layout: Layout, split: str = "", name: str = "") -> Parsed:
+    """Parse one split of a YOLO data set; the empty split is all of it."""
+    images = images_of(layout, split)
+    files = [_relative(image, layout.root) for image in images]
+    rows = Rows("yolo", split)
+    labels = None if layout.names is None else {k: i for i, k in enumerate(layout.names)}
+    for image, file in zip(images, files, strict=True):
+        source = label_file(image)
+        rows.image(file, source)
+        if not source.is_file():
+            continue
+        try:
+            text = text_of(source)
+        except DataError as error:
+            rows.note("file-unreadable", str(error).removeprefix(f"{source}: "))
+            continue
+        for line, content in enumerate(text.splitlines(), 1):
+            if content.strip():
+                _add(rows, content.split(), line, labels)
+    classes = _classes(layout, rows)
+    sizes = sizes_of(layout.root, files)
+    return rows.parsed(classes, layout.root, name or layout.root.name, sizes, to_xyxy)
+
+
+def _relative(image: Path, root: Path) -> str:
+    return image.relative_to(root).as_posix() if image.is_relative_to(root) else str(image)
+
+
+def _classes(layout: Layout, rows: Rows) -> Classes:
+    if layout.names is not None:
+        names = list(layout.names.values())
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            rows.faults.append(
+                Fault("class-name-duplicate", f"'{name}' is named twice", layout.source)
+            )
+        unique = dict(zip(names, layout.names, strict=True))
+        return (
+            Classes(tuple(names), tuple(layout.names))
+            if len(unique) == len(names)
+            else _plain(names)
+        )
+    highest = _highest(layout)
+    rows.faults.append(Fault("class-unnamed", "neither data.yaml nor classes.txt", layout.source))
+    return Classes(tuple(f"class{label}" for label in range(highest + 1)))
+
+
+def _highest(layout: Layout) -> int:
+    """Return the highest class id in the label files of all splits, -1 when there is none."""
+    images = {image for split in layout.splits or ("",) for image in images_of(layout, split)}
+    files = (label_file(image) for image in images)
+    words = (line.split() for file in files if file.is_file() for line in lines_of(file))
+    return max((int(word[0]) for word in words if word[0].isdecimal()), default=-1)
+
+
+def _plain(names: Sequence[str]) -> Classes:
+    """Return classes whose repeated names carry their id, so that labels stay apart."""
+    return Classes(tuple(n if names.count(n) == 1 else f"{n}#{i}" for i, n in enumerate(names)))
+
+
+def to_xyxy(raw: Raw, frames: Raw) -> Raw:
+    """Turn fractions (cx, cy, w, h) into pixel corners, given (width, height) of the images."""
+    pixels: Raw = cxcywh_to_xyxy(raw) * np.tile(frames, 2)
+    return pixels
+
+
+def _add(rows: Rows, words: list[str], line: int, labels: dict[int, int] | None) -> None:
+    """Add one line, or note what is wrong with it."""
+    try:
+        number, values = float(words[0]), [float(word) for word in words[1:]]
+    except ValueError as error:
+        rows.note("line-malformed", f"a line holds numbers only; {error}", line)
+        return
+    polygon = len(values) >= 6 and len(values) % 2 == 0
+    if len(values) not in (4, 5) and not polygon:
+        expected = "a class and 4 numbers, or a class and a polygon of 3 or more corners"
+        rows.note("line-malformed", f"a line holds {expected}; got {len(words)} numbers", line)
+        return
+    if number != number or number != int(number) or number < 0:
+        rows.note("line-malformed", f"the class must be 0, 1, ...; got {words[0]}", line)
+        return
+    category = int(number)
+    if labels is not None and category not in labels:
+        known = f"{min(labels)} to {max(labels)}" if labels else "none"
+        rows.note("class-unknown", f"class {category} has no name; known are {known}", line)
+        return
+    label = category if labels is None else labels[category]
+    if polygon:
+        rows.box(_extent(values), label, line, {"polygon": values})
+    else:
+        rows.box(tuple(values[:4]), label, line, {"score": values[4]} if len(values) == 5 else {})
+
+
+def _extent(polygon: list[float]) -> tuple[float, ...]:
+    """Return (cx, cy, w, h) of a polygon x, y, x, y, ..."""
+    xs, ys = polygon[::2], polygon[1::2]
+    (x1, x2), (y1, y2) = (min(xs), max(xs)), (min(ys), max(ys))
+    return (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1
