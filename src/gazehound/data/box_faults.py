@@ -40,13 +40,13 @@ def box_masks(boxes: FloatArray, frames: FloatArray) -> dict[str, BoolArray]:
     """
     with np.errstate(invalid="ignore"):
         low, high = boxes[:, :2], boxes[:, 2:]
-        finite = np.isfinite(boxes).all(1)
+        finite: BoolArray = np.isfinite(boxes).all(axis=1)
         inverted = (high < low).any(1)
         degenerate = (high == low).any(1)
         outside = (np.maximum(low, high) <= 0).any(1) | (np.minimum(low, high) >= frames).any(1)
         over = (low < -EDGE_TOLERANCE).any(1) | (high > frames + EDGE_TOLERANCE).any(1)
-    free = finite
-    masks = {"box-not-finite": ~finite}
+    free: BoolArray = finite
+    masks: dict[str, BoolArray] = {"box-not-finite": ~finite}
     for code, mask in (
         ("box-inverted", inverted),
         ("box-degenerate", degenerate),

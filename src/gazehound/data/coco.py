@@ -1,9 +1,9 @@
 """COCO JSON: https://cocodataset.org/#format-data.
 
 ``images`` [{id, file_name, height, width}], ``annotations`` [{id, image_id, category_id, bbox
-(x, y, width, height; continuous pixels), area, iscrowd, ...}], ``categories`` [{id, name}]. Category
-ids may have gaps; labels are the ranks of the sorted ids. Every further key of an annotation, an
-image or the file is kept (``extras``, ``images.extras``, ``info``) and written back.
+(x, y, width, height; continuous pixels), area, iscrowd, ...}], ``categories`` [{id, name}].
+Category ids may have gaps; labels are the ranks of the sorted ids. Every further key of an
+annotation, an image or the file is kept (``extras``, ``images.extras``, ``info``) and written back.
 """
 
 from __future__ import annotations
@@ -123,7 +123,10 @@ def _classes(records: list[Record], reading: _Reading) -> tuple[Classes, dict[An
             reading.note("class-id-duplicate", message, place)
         else:
             first[category] = record
-    ids, names, supers, label_of_id = [], [], [], {}
+    ids: list[int] = []
+    names: list[str] = []
+    supers: list[str] = []
+    label_of_id: dict[Any, int] = {}
     for category in sorted(first):
         name = first[category]["name"]
         if name in names:

@@ -76,7 +76,7 @@ def _json_files(root: Path) -> list[Path]:
 
 
 def _split_of(file: Path) -> str:
-    """Return ``train2017`` for instances_train2017.json, ``train`` for train/_annotations.coco.json."""
+    """Return ``val`` for instances_val.json, ``train`` for train/_annotations.coco.json."""
     if file.name == "_annotations.coco.json":
         return file.parent.name
     return file.stem.removeprefix("instances").removeprefix("_")

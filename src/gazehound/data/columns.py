@@ -62,13 +62,14 @@ Column = NDArray[Any] | Ragged
 def take(column: Column, rows: NDArray[Any]) -> Column:
     """Return the column with only these rows (an index or boolean array)."""
     if not isinstance(column, Ragged):
-        return column[rows]
+        chosen: NDArray[Any] = column[rows]
+        return chosen
     index = np.flatnonzero(rows) if rows.dtype == bool else rows
-    return Ragged.of(column.value(row) for row in index)
+    return Ragged.of(column.value(row) for row in index.tolist())
 
 
 def as_array(column: Column, first: int, last: int) -> NDArray[Any]:
-    """Return rows ``first..last`` as an array; those of a ragged column as an array of ``bytes``."""
+    """Return rows ``first..last`` as an array; those of a ragged column as ``bytes`` objects."""
     if not isinstance(column, Ragged):
         return column[first:last]
     values = np.empty(last - first, object)

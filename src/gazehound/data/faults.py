@@ -43,17 +43,20 @@ class Kind:
 
 _E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTE
 
-# fmt: off
 KINDS: dict[str, Kind] = {
     # annotation files
-    "file-unreadable": Kind(_E, "an annotation file cannot be parsed", "leave its images without boxes"),
+    "file-unreadable": Kind(
+        _E, "an annotation file cannot be parsed", "leave its images without boxes"
+    ),
     "line-malformed": Kind(_E, "an annotation lacks a field, or a field is no number", "drop it"),
-    "annotation-missing": Kind(_W, "an image has no annotation file", "leave the image without boxes"),
+    "annotation-missing": Kind(
+        _W, "an image has no annotation file", "leave the image without boxes"
+    ),
     "annotation-orphan": Kind(_W, "an annotation file belongs to no image", "leave it out"),
     "annotation-empty": Kind(_N, "an annotation file is empty: an image without objects"),
     # boxes
     "box-not-finite": Kind(_E, "a coordinate is NaN or infinite", "drop the box"),
-    "box-inverted": Kind(_E, "the right side is left of the left side, or the bottom above the top", "swap the sides"),
+    "box-inverted": Kind(_E, "right lies left of left, or bottom above top", "swap the sides"),
     "box-degenerate": Kind(_E, "a box has no width or no height", "drop the box"),
     "box-outside": Kind(_E, "a box lies wholly outside its image", "drop the box"),
     "box-out-of-frame": Kind(_W, "a box reaches over the edge of its image", "clip it"),
@@ -61,11 +64,21 @@ KINDS: dict[str, Kind] = {
     "box-tiny": Kind(_W, "under 4 px at the chosen input size: no detector can see it"),
     "box-small": Kind(_N, "under 8 px at the chosen input size: hard to see"),
     # the way boxes are written
-    "boxes-normalised": Kind(_E, "boxes are fractions of the image where pixels are due", "multiply by the image size"),
-    "boxes-in-pixels": Kind(_E, "boxes are pixels where fractions of the image are due", "divide by the image size"),
-    "boxes-xyxy-as-xywh": Kind(_E, "the last two numbers look like a corner, not like a size", "read them as a corner"),
-    "boxes-one-based": Kind(_W, "boxes seem to count pixels from 1 where 0 is due", "subtract 1 from the corners"),
-    "boxes-zero-based": Kind(_W, "boxes seem to count pixels from 0 where 1 is due", "add 1 to the corners"),
+    "boxes-normalised": Kind(
+        _E, "boxes are fractions of the image where pixels are due", "multiply by the image size"
+    ),
+    "boxes-in-pixels": Kind(
+        _E, "boxes are pixels where fractions of the image are due", "divide by the image size"
+    ),
+    "boxes-xyxy-as-xywh": Kind(
+        _E, "the last two numbers look like a corner, not like a size", "read them as a corner"
+    ),
+    "boxes-one-based": Kind(
+        _W, "boxes seem to count pixels from 1 where 0 is due", "subtract 1 from the corners"
+    ),
+    "boxes-zero-based": Kind(
+        _W, "boxes seem to count pixels from 0 where 1 is due", "add 1 to the corners"
+    ),
     # classes and ids
     "class-none": Kind(_E, "the data set names no classes"),
     "class-unknown": Kind(_E, "a label is not among the classes", "drop the box"),
@@ -74,22 +87,31 @@ KINDS: dict[str, Kind] = {
     "class-one-based": Kind(_E, "class ids run from 1 to K where 0 to K-1 are due", "subtract 1"),
     "class-unnamed": Kind(_W, "class ids without a list of names", "call them class0, class1, ..."),
     "class-unused": Kind(_N, "a class has no box in any split"),
-    "annotation-id-duplicate": Kind(_E, "two annotations share one id, or it is no whole number", "number the boxes anew"),
+    "annotation-id-duplicate": Kind(
+        _E, "two annotations share one id, or it is no whole number", "number the boxes anew"
+    ),
     # images
     "image-id-duplicate": Kind(_E, "two images share one id", "keep the first"),
     "image-listed-twice": Kind(_W, "one file is listed twice in a split", "keep both"),
     "image-unknown": Kind(_E, "an annotation belongs to an image that is not listed", "drop it"),
     "image-missing": Kind(_E, "the file of an image is not there", "leave the image out"),
-    "image-damaged": Kind(_E, "an image cannot be decoded, or not to its end", "leave the image out"),
-    "image-size-mismatch": Kind(_E, "the picture has another size than its annotation says", "take the size of the picture"),
-    "image-size-unturned": Kind(_E, "the size is that before the EXIF orientation", "turn the boxes with the picture"),
+    "image-damaged": Kind(
+        _E, "an image cannot be decoded, or not to its end", "leave the image out"
+    ),
+    "image-size-mismatch": Kind(
+        _E, "the picture has another size than its annotation says", "take the size of the picture"
+    ),
+    "image-size-unturned": Kind(
+        _E, "the size is that before the EXIF orientation", "turn the boxes with the picture"
+    ),
     "image-turned": Kind(_N, "EXIF turns the picture; boxes are taken to be in the upright one"),
     "image-not-annotated": Kind(_N, "an image file that no annotation mentions", "leave it out"),
     "image-duplicate": Kind(_W, "two images of one split are the same picture", "keep both"),
     "image-alike": Kind(_W, "two images look the same", "keep both"),
-    "image-in-two-splits": Kind(_E, "one picture is in two splits", "keep it only in the smaller split"),
+    "image-in-two-splits": Kind(
+        _E, "one picture is in two splits", "keep it only in the smaller split"
+    ),
 }
-# fmt: on
 
 
 @dataclass(frozen=True)

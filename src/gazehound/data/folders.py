@@ -82,7 +82,7 @@ def class_file(root: Path) -> tuple[str, ...] | None:
 
 
 def canonical_split(name: str) -> str:
-    """Return ``train`` for ``train2017`` and ``Training``, ``val`` for ``valid``; others unchanged."""
+    """Return ``train`` for ``train2017`` and ``Training``, ``val`` for ``valid``, others as is."""
     plain = re.sub(r"[_-]?\d{4}$", "", name.lower())
     plain = _ALIASES.get(plain, plain)
     return plain if plain in SPLIT_ORDER else name
@@ -91,7 +91,7 @@ def canonical_split(name: str) -> str:
 def named_splits(names: Iterable[str]) -> dict[str, str]:
     """Return the declared name of each split under its plain name, in the usual order.
 
-    Where two declared names would share a plain one (``train2014``, ``train2017``), both keep theirs.
+    Where two would share a plain name (``train2014`` and ``train2017``), both keep their own.
     """
     names = list(names)
     plain = [canonical_split(name) for name in names]

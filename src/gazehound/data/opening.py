@@ -40,13 +40,17 @@ class Located:
     parse: Callable[[str], Parsed]
 
 
-def open_dataset(path: str | Path, split: str | None = None, format: str | None = None) -> Dataset:
+def open_dataset(
+    path: str | Path,
+    split: str | None = None,
+    format: str | None = None,  # noqa: A002
+) -> Dataset:
     """Open a data set in COCO, VOC, YOLO or KITTI form, or the procedural ``shapes``.
 
     A path may end in its split, ``data/bccd:test``. Split names are understood in their usual
     spellings (``val``, ``valid``, ``val2017``). A data set that declares no splits is opened whole
-    without ``split``; ``train`` and ``val`` then are a fixed 80 and 20 percent of its images, chosen
-    by a hash of their file names, which is logged.
+    without ``split``; ``train`` and ``val`` then are a fixed 80 and 20 percent of its images,
+    chosen by a hash of their file names, which is logged.
 
     Args:
         path: the folder, a COCO JSON file, a YOLO ``data.yaml``, or ``shapes``.
@@ -70,7 +74,10 @@ def open_dataset(path: str | Path, split: str | None = None, format: str | None 
     return parsed.dataset
 
 
-def available_splits(path: str | Path, format: str | None = None) -> tuple[str, ...]:
+def available_splits(
+    path: str | Path,
+    format: str | None = None,  # noqa: A002
+) -> tuple[str, ...]:
     """Return the names of the declared splits, training first; empty when there are none.
 
     Raises:
@@ -82,7 +89,7 @@ def available_splits(path: str | Path, format: str | None = None) -> tuple[str, 
     return locate(path, format).splits
 
 
-def locate(path: Path, format: str | None = None) -> Located:
+def locate(path: Path, format: str | None = None) -> Located:  # noqa: A002
     """Recognise a data set without reading its annotations.
 
     Raises:
@@ -143,7 +150,7 @@ def _hashed(parsed: Parsed, split: str) -> Parsed:
     dataset = parsed.dataset
     if split not in ("train", "val"):
         raise DataError(
-            f"{dataset.name} declares no splits, so only 'train' and 'val' can be made; got '{split}'"
+            f"{dataset.name} declares no splits; only 'train' and 'val' can be made, not '{split}'"
         )
     held_out = hash_split(dataset.files.tolist())
     chosen = np.flatnonzero(held_out if split == "val" else ~held_out)
@@ -241,8 +248,8 @@ _SIGNS = {
 }
 
 
-def _nothing_found(path: Path, format: str | None) -> str:
-    looked = _SIGNS[format] if format else ", ".join(_SIGNS.values())
+def _nothing_found(path: Path, wanted: str | None) -> str:
+    looked = _SIGNS[wanted] if wanted else ", ".join(_SIGNS.values())
     if path.is_file():
         return f"{path}: not a data set; looked for {looked}"
     inside = sorted(p.name + "/" * p.is_dir() for p in path.iterdir())

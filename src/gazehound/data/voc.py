@@ -72,7 +72,7 @@ def find(root: Path) -> Layout | None:
 
 
 def _splits(folder: Path) -> dict[str, Path]:
-    """Return the image lists, without ``car_train.txt`` and its like, which tell who holds a car."""
+    """Return the image lists; ``car_train.txt`` and the like only tell which images hold a car."""
     files = {file.stem: file for file in sorted(folder.glob("*.txt"))}
     names = [stem for stem in files if not ("_" in stem and stem.rpartition("_")[2] in files)]
     return {short: files[name] for short, name in named_splits(names).items()}
@@ -131,20 +131,22 @@ def parse(layout: Layout, split: str = "", name: str = "") -> Parsed:
 
 def to_xyxy(raw: Raw, frames: Raw) -> Raw:
     """Turn inclusive pixels counted from 1 into continuous corners."""
-    return raw - np.array([1.0, 1.0, 0.0, 0.0])
+    corners: Raw = raw - np.array([1.0, 1.0, 0.0, 0.0])
+    return corners
 
 
 def _known_sizes(layout: Layout, rows: Rows, sizes: list[tuple[int, int]]) -> IntArray:
     """Return the declared sizes, those of the files where nothing was declared."""
     known = np.array(sizes, np.int64).reshape(-1, 2)
     blank = np.flatnonzero((known <= 0).any(1))
-    known[blank] = sizes_of(layout.images, [rows.file(row) for row in blank])
+    known[blank] = sizes_of(layout.images, [rows.file(row) for row in blank.tolist()])
     return known
 
 
-def _document(
-    file: Path,
-) -> tuple[Record, list[tuple[int, Record]], tuple[str, str, int | str] | None]:
+Problem = tuple[str, str, int | str]
+
+
+def _document(file: Path) -> tuple[Record, list[tuple[int, Record]], Problem | None]:
     """Return what a file says about the image, its objects with their lines, and what is wrong."""
     try:
         text = file.read_bytes()
@@ -152,7 +154,7 @@ def _document(
         return (
             {},
             [],
-            ("annotation-missing", "no such file: the image counts as one without objects", ""),
+            ("annotation-missing", "no such file; the image counts as empty", ""),
         )
     except OSError as error:
         return {}, [], ("file-unreadable", f"cannot be read ({error.strerror})", "")
@@ -166,7 +168,7 @@ def _document(
         return (
             {},
             [],
-            ("file-unreadable", f"the root element is '{tree.root}', not 'annotation'", 1),
+            ("file-unreadable", f"the root is '{tree.root}', not 'annotation'", 1),
         )
     return tree.header, tree.objects, None
 

@@ -125,8 +125,12 @@ def _from_folders(root: Path) -> Layout | None:
     """Recognise ``images/train``, ``train/images``, ``images`` and text files beside images."""
     given = class_file(root)
     names = None if given is None else dict(enumerate(given))
-    nested = {d.name: (d,) for d in sorted((root / "images").glob("*")) if d.is_dir()}
-    outer = {d.name: (d / "images",) for d in sorted(root.glob("*")) if (d / "images").is_dir()}
+    nested: dict[str, tuple[Path, ...]] = {
+        d.name: (d,) for d in sorted((root / "images").glob("*")) if d.is_dir()
+    }
+    outer: dict[str, tuple[Path, ...]] = {
+        d.name: (d / "images",) for d in sorted(root.glob("*")) if (d / "images").is_dir()
+    }
     for declared, labels in ((nested, root / "labels"), (outer, None)):
         known = declared and (labels is None or labels.is_dir())
         if known and all((d.parent / "labels").is_dir() or labels for (d,) in declared.values()):
@@ -199,15 +203,9 @@ def _classes(layout: Layout, rows: Rows) -> Classes:
     if layout.names is not None:
         names = list(layout.names.values())
         for name in sorted({name for name in names if names.count(name) > 1}):
-            rows.faults.append(
-                Fault("class-name-duplicate", f"'{name}' is named twice", layout.source)
-            )
-        unique = dict(zip(names, layout.names, strict=True))
-        return (
-            Classes(tuple(names), tuple(layout.names))
-            if len(unique) == len(names)
-            else _plain(names)
-        )
+            message = f"'{name}' is named twice"
+            rows.faults.append(Fault("class-name-duplicate", message, layout.source))
+        return Classes(_unique(names), tuple(layout.names))
     highest = _highest(layout)
     rows.faults.append(Fault("class-unnamed", "neither data.yaml nor classes.txt", layout.source))
     return Classes(tuple(f"class{label}" for label in range(highest + 1)))
@@ -221,9 +219,9 @@ def _highest(layout: Layout) -> int:
     return max((int(word[0]) for word in words if word[0].isdecimal()), default=-1)
 
 
-def _plain(names: Sequence[str]) -> Classes:
-    """Return classes whose repeated names carry their id, so that labels stay apart."""
-    return Classes(tuple(n if names.count(n) == 1 else f"{n}#{i}" for i, n in enumerate(names)))
+def _unique(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names; repeated ones with their place, so that labels stay apart."""
+    return tuple(n if names.count(n) == 1 else f"{n}#{i}" for i, n in enumerate(names))
 
 
 def to_xyxy(raw: Raw, frames: Raw) -> Raw:
