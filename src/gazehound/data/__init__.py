@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gazehound.data.dataset import Dataset
     from gazehound.data.opening import available_splits, open_dataset
+    from gazehound.data.writing import write_dataset
 
 _HOME = {
     "Dataset": "gazehound.data.dataset",
     "available_splits": "gazehound.data.opening",
     "open_dataset": "gazehound.data.opening",
+    "write_dataset": "gazehound.data.writing",
 }
 
-__all__ = ["Dataset", "available_splits", "open_dataset"]
+__all__ = ["Dataset", "available_splits", "open_dataset", "write_dataset"]
 
 
 def __getattr__(name: str) -> Any:

@@ -40,7 +40,7 @@ def box_masks(boxes: FloatArray, frames: FloatArray) -> dict[str, BoolArray]:
     """
     with np.errstate(invalid="ignore"):
         low, high = boxes[:, :2], boxes[:, 2:]
-        finite: BoolArray = np.isfinite(boxes).all(axis=1)
+        finite = np.asarray(np.isfinite(boxes).all(axis=1))
         inverted = (high < low).any(1)
         degenerate = (high == low).any(1)
         outside = (np.maximum(low, high) <= 0).any(1) | (np.minimum(low, high) >= frames).any(1)

@@ -26,8 +26,11 @@ from gazehound.errors import DataError
 from gazehound.records import Classes, IntArray
 
 IMAGE_KEYS = frozenset({"id", "file_name", "height", "width"})
-BOX_KEYS = frozenset({"id", "image_id", "category_id", "bbox", "area", "iscrowd"})
+BOX_KEYS = frozenset({"id", "image_id", "category_id", "bbox", "area", "iscrowd", "difficult"})
 CATEGORY_KEYS = frozenset({"id", "name", "supercategory"})
+
+LISTS = ("categories", "images", "annotations")
+CATEGORY_EXTRAS = "category_extras"  # key of ``info``: what else was told of each class
 
 Record = dict[str, Any]
 
@@ -58,14 +61,14 @@ def parse(file: Path, images: Path, split: str = "", name: str = "") -> Parsed:
     """
     document = load(file)
     reading = _Reading(str(file), split)
-    lists = [_records(document, key, file) for key in ("categories", "images", "annotations")]
+    lists = [_records(document, key, file) for key in LISTS]
     classes, label_of_id = _classes(lists[0], reading)
     table, row_of_image = _image_table(lists[1], images, reading)
     truths, places, raw = _box_table(lists[2], label_of_id, row_of_image, len(table), reading)
-    info = {k: v for k, v in document.items() if k not in ("images", "annotations", "categories")}
-    info["categories"] = [{k: v for k, v in c.items() if k not in CATEGORY_KEYS} for c in lists[0]]
-    if not any(info["categories"]):
-        del info["categories"]
+    info = {k: v for k, v in document.items() if k not in LISTS}
+    extras = _category_extras(lists[0], classes)
+    if any(extras):
+        info[CATEGORY_EXTRAS] = extras
     dataset = Dataset(classes, table, truths, name or file.stem, "coco", split, info)
     sources = np.full(len(table), str(file))
     return Parsed(dataset, tuple(reading.faults), sources, places, raw)
@@ -142,6 +145,15 @@ def _classes(records: list[Record], reading: _Reading) -> tuple[Classes, dict[An
     return Classes(tuple(names), tuple(ids), tuple(supers) if any(supers) else ()), label_of_id
 
 
+def _category_extras(records: list[Record], classes: Classes) -> list[Record]:
+    """Return the further keys of each class, such as the names of its keypoints."""
+    told = {record.get("id"): record for record in reversed(records)}
+    return [
+        {key: value for key, value in told[category].items() if key not in CATEGORY_KEYS}
+        for category in classes.ids
+    ]
+
+
 def _image_table(
     records: list[Record], folder: Path, reading: _Reading
 ) -> tuple[ImageTable, dict[Any, int]]:
@@ -207,6 +219,7 @@ def _box_table(
         [label_of_id[record["category_id"]] for record in kept],
         images,
         crowd=np.array([bool(record.get("iscrowd", 0)) for record in kept], bool),
+        difficult=np.array([bool(record.get("difficult", 0)) for record in kept], bool),
         area=np.array(areas, np.float32),
         ids=_annotation_ids(kept, places, reading),
         extras=columns_of(kept, BOX_KEYS),

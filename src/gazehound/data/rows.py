@@ -108,8 +108,15 @@ class Rows:
             difficult=flags[:, 1],
             extras=columns_of(self._records),
         )
-        ids = name_array(file.rsplit(".", 1)[0] for file in self._files)
+        ids = name_array(_short_ids(self._files))
         images = ImageTable(root, name_array(self._files), ids, sizes, columns_of(self._headers))
         dataset = Dataset(classes, images, truths, name, self.format, self.split)
         sources, places = name_array(self._sources), np.array(self._places, np.int64)
         return Parsed(dataset, tuple(self.faults), sources, places, raw)
+
+
+def _short_ids(files: list[str]) -> list[str]:
+    """Return the stem of each file; with its folders where two stems are the same."""
+    whole = [file.rsplit(".", 1)[0] for file in files]
+    stems = [path.rsplit("/", 1)[-1] for path in whole]
+    return stems if len(set(stems)) == len(stems) else whole

@@ -31,7 +31,8 @@ from gazehound.data.rows import Raw, Record, Rows
 from gazehound.errors import DataError
 from gazehound.records import Classes
 
-SPLIT_KEYS = ("train", "val", "valid", "test")
+SPLIT_KEYS = ("train", "val", "valid", "test")  # other keys are splits if what they name exists
+NO_SPLITS = frozenset({"path", "names"})
 YAML_FILES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 
 
@@ -84,30 +85,35 @@ def _from_yaml(file: Path, root: Path) -> Layout:
     document = _load_yaml(file)
     base = root / str(document.get("path") or "")
     base = base if base.is_dir() else root
-    declared = {key: document[key] for key in SPLIT_KEYS if document.get(key)}
-    splits = {
-        short: _sources(declared[key], base, root, file, key)
-        for short, key in named_splits(declared).items()
+    found = {
+        key: _sources(value, base, root) for key, value in document.items() if key not in NO_SPLITS
     }
+    declared = {
+        key: sources
+        for key, sources in found.items()
+        if sources and (key in SPLIT_KEYS or all(source.exists() for source in sources))
+    }
+    splits = {short: declared[key] for short, key in named_splits(declared).items()}
     names = _names(document.get("names"), file)
     if not splits:
-        found = _from_folders(root)
-        splits, unsplit = (found.splits, found.unsplit) if found else ({}, ())
+        folders = _from_folders(root)
+        splits, unsplit = (folders.splits, folders.unsplit) if folders else ({}, ())
         return Layout(root, splits, unsplit, names, str(file))
     return Layout(root, splits, (), names, str(file))
 
 
-def _sources(value: Any, base: Path, root: Path, file: Path, key: str) -> tuple[Path, ...]:
-    """Return the folders and lists of one split; they may be relative to several places."""
+def _sources(value: Any, base: Path, root: Path) -> tuple[Path, ...]:
+    """Return the folders and lists of one entry; they may be relative to several places.
+
+    An entry that is no text, or a list of texts, is not a split and gives nothing.
+    """
+    entries = value if isinstance(value, list) else [value]
+    if not all(isinstance(entry, str) and entry for entry in entries):
+        return ()
     sources = []
-    for entry in value if isinstance(value, list) else [value]:
-        text = str(entry)
+    for text in entries:
         tried = [base / text, root / text, root / text.removeprefix("../").removeprefix("./")]
-        source = next((path for path in tried if path.exists()), None)
-        if source is None:
-            where = ", ".join(dict.fromkeys(map(str, tried)))
-            raise DataError(f"{file}: '{key}: {text}' names no folder or list; looked for {where}")
-        sources.append(source)
+        sources.append(next((path for path in tried if path.exists()), tried[0]))
     return tuple(sources)
 
 
@@ -160,6 +166,8 @@ def images_of(layout: Layout, split: str) -> list[Path]:
     for source in layout.splits[split] if split else layout.unsplit:
         if source.is_dir():
             found |= {source / file: None for file in image_files_below(source)}
+        elif not source.exists():
+            raise DataError(f"{source}: no such folder or list; {layout.source} names it")
         else:
             found |= {_listed(line, source, layout.root): None for line in lines_of(source)}
     return list(found)
