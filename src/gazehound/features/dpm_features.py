@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
@@ -30,6 +30,7 @@ from gazehound.kernels.dpm_features import (
 )
 
 FloatArray = NDArray[np.float32]
+Planes = NDArray[np.float64]  # (C, H, W), values 0..255
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -51,7 +52,7 @@ def mirror_filter(weights: FloatArray) -> FloatArray:
     return np.ascontiguousarray(weights[..., ::-1, MIRROR_CHANNELS])
 
 
-def planes_of(image: NDArray[np.uint8]) -> FloatArray:
+def planes_of(image: NDArray[Any]) -> Planes:
     """Return an image (H, W), (H, W, 1) or (H, W, 3) of any bit depth as planes (1 or 3, H, W).
 
     Sixteen-bit images are brought to 0..255, the range that models are trained on.
@@ -63,12 +64,12 @@ def planes_of(image: NDArray[np.uint8]) -> FloatArray:
         image = image[:, :, None]
     if image.ndim != 3 or image.shape[2] not in (1, 3) or not image.size:
         raise ImageError(f"an image must have shape (H, W), (H, W, 1) or (H, W, 3); got {image.shape}")
-    scale = np.float32(1 / 257 if image.dtype == np.uint16 else 1)
-    return np.ascontiguousarray(image.transpose(2, 0, 1), np.float32) * scale
+    scale = 1 / 257 if image.dtype == np.uint16 else 1.0
+    return np.ascontiguousarray(image.transpose(2, 0, 1), np.float64) * scale
 
 
 def feature_map(
-    gradients: tuple[FloatArray, NDArray[np.uint8]], cell: int, padding: tuple[int, int] = (-1, -1)
+    gradients: tuple[Planes, NDArray[np.int64]], cell: int, padding: tuple[int, int] = (-1, -1)
 ) -> FloatArray:
     """Return the features (32, rows, columns) of one image.
 
@@ -89,7 +90,7 @@ def feature_map(
     return out
 
 
-def image_features(image: NDArray[np.uint8], cell: int = 8) -> FloatArray:
+def image_features(image: NDArray[Any], cell: int = 8) -> FloatArray:
     """Return the features (32, rows - 2, columns - 2) of an image with ``round(side / cell)`` cells.
 
     Raises:
@@ -135,7 +136,7 @@ def level_count(image_size: tuple[int, int], cell: int, interval: int) -> int:
 
 
 def feature_pyramid(
-    image: NDArray[np.uint8], cell: int = 8, interval: int = 10, padding: tuple[int, int] = (0, 0)
+    image: NDArray[Any], cell: int = 8, interval: int = 10, padding: tuple[int, int] = (0, 0)
 ) -> FeaturePyramid:
     """Build the pyramid of an image.
 
@@ -164,7 +165,7 @@ def feature_pyramid(
     return FeaturePyramid(tuple(fine), ordered, interval, cell, padding, size)
 
 
-def _shrink(planes: FloatArray, scale: float) -> FloatArray:
+def _shrink(planes: Planes, scale: float) -> Planes:
     height, width = (max(int(side * scale + 0.5), 1) for side in planes.shape[1:])
     if (height, width) == planes.shape[1:]:
         return planes
