@@ -32,7 +32,6 @@ class Curves(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def count_truths(
-    order: NDArray[np.int32],
     offsets: NDArray[np.int64],
     area: NDArray[np.float64],
     ignored: NDArray[np.bool_],
@@ -42,11 +41,8 @@ def count_truths(
     out = np.zeros((len(offsets) - 1, len(areas)), np.int64)
     for label in range(len(out)):
         for j in range(offsets[label], offsets[label + 1]):
-            g = order[j]
-            if ignored[g]:
-                continue
             for a in range(len(areas)):
-                if areas[a, 0] <= area[g] <= areas[a, 1]:
+                if not ignored[j] and areas[a, 0] <= area[j] <= areas[a, 1]:
                     out[label, a] += 1
     return out
 
@@ -65,7 +61,7 @@ def truths_needed(recalls: NDArray[np.float64], positives: int) -> NDArray[np.in
     return out
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _hit(
     true: int, false: int, s: float, need: NDArray[np.int64], at: int,
     precision: NDArray[np.float64], scores: NDArray[np.float64],
@@ -112,7 +108,8 @@ def _accumulate_run(
         while first < n_limits and rank[i] >= limits[first]:
             first += 1
         if true_bits[i] | ignored_bits[i] == 0:
-            false_everywhere[first:] += 1
+            for m in range(first, n_limits):
+                false_everywhere[m] += 1
             continue
         for m in range(first, n_limits):
             for t in range(n_thresholds):

@@ -46,9 +46,9 @@ class Truths(NamedTuple):
     """Truths in evaluation order: runs of one label, within it by image, then as they were given.
 
     Attributes:
-        order: (M,) int32 rows of the columns below.
-        offsets: (K + 1,) int64, where each label's run begins in ``order``.
-        image: (M,) int32 image of each row.
+        order: (M,) int32, the row in the table that each place came from.
+        offsets: (K + 1,) int64, where each label's run begins.
+        image: (M,) int32 image.
         xywh: (M, 4) float64 boxes, pixels.
         area: (M,) float64 annotated area, square pixels.
         ignored: (M,) bool; neither finding nor missing it counts.
@@ -86,21 +86,13 @@ class Matches(NamedTuple):
     Attributes:
         true: (A, N) uint32 by place in ``Found.order``; bit t: a true positive at threshold t.
         ignored: (A, N) uint32; bit t: does not count at threshold t.
-        partner: (N,) int32 or empty; the truth met at the first area range and threshold, or -1.
+        partner: (N,) int32 or empty; place in ``Truths`` of the one met at the first area range and
+            threshold, or -1.
     """
 
     true: NDArray[np.uint32]
     ignored: NDArray[np.uint32]
     partner: NDArray[np.int32]
-
-
-class _Near(NamedTuple):
-    """The truths that overlap one detection enough, by falling overlap; the memory of a label."""
-
-    place: NDArray[np.int32]  # in Truths.order
-    iou: NDArray[np.float64]
-    bits: NDArray[np.uint32]  # thresholds that the overlap passes
-    taken: NDArray[np.uint32]  # A x places of the label: thresholds at which a truth is taken
 
 
 @njit(cache=True, nogil=True)
@@ -121,83 +113,126 @@ def overlap_xywh(
 
 
 @njit(cache=True, nogil=True)
-def _look_around(
-    found: Found, d: int, truths: Truths, begin: int, end: int, rules: Rules, near: _Near
-) -> int:
-    """List in ``near`` the truths that detection ``d`` overlaps enough; return how many."""
-    least = 2.0
-    for t in range(len(rules.thresholds)):
-        least = min(least, min(rules.thresholds[t], _MOST_IOU))
-    count = 0
-    for j in range(begin, end):
-        g = truths.order[j]
-        iou = overlap_xywh(found.xywh, d, truths.xywh, g, truths.crowd[g])
-        if iou < least:
-            continue
-        at = count  # a later truth with an equal overlap goes first
-        while at > 0 and near.iou[at - 1] <= iou:
-            near.place[at], near.iou[at] = near.place[at - 1], near.iou[at - 1]
-            near.bits[at] = near.bits[at - 1]
-            at -= 1
-        bits = np.uint32(0)
-        for t in range(len(rules.thresholds)):
-            if iou >= min(rules.thresholds[t], _MOST_IOU):
-                bits |= np.uint32(1 << t)
-        near.place[at], near.iou[at], near.bits[at] = j, iou, bits
-        count += 1
-    return count
+def _passed(iou: float, thresholds: NDArray[np.float64]) -> np.uint32:
+    """Return the bits of the thresholds that an overlap passes."""
+    bits = np.uint32(0)
+    for t in range(len(thresholds)):
+        if iou >= min(thresholds[t], _MOST_IOU):
+            bits |= np.uint32(1 << t)
+    return bits
 
 
 @njit(cache=True, nogil=True)
-def _passed_over(truths: Truths, g: int, low: float, high: float) -> bool:
-    """Return whether a truth does not count in this area range."""
-    return bool(truths.ignored[g] or truths.area[g] < low or truths.area[g] > high)
-
-
-@njit(cache=True, nogil=True)
-def _take(
-    found: Found,
-    i: int,
-    truths: Truths,
-    base: int,
-    rules: Rules,
-    a: int,
-    near: _Near,
-    count: int,
-    out: Matches,
+def _put(
+    place: NDArray[np.int32], iou: NDArray[np.float64], count: int, j: int, value: float
 ) -> None:
-    """Give the detection at place ``i`` its truths in area range ``a``, at every threshold."""
-    d = found.order[i]
-    low, high = rules.areas[a, 0], rules.areas[a, 1]
-    area = found.xywh[d, 2] * found.xywh[d, 3]
-    outside = area < low or area > high
-    left = np.uint32((1 << len(rules.thresholds)) - 1)
-    true, ignored = np.uint32(0), np.uint32(0)
+    """Insert a truth among ``count`` by falling overlap; a later truth goes before its equals."""
+    at = count
+    while at > 0 and iou[at - 1] <= value:
+        place[at], iou[at] = place[at - 1], iou[at - 1]
+        at -= 1
+    place[at], iou[at] = j, value
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _share_out(
+    near: NDArray[np.int32],
+    bits: NDArray[np.uint32],
+    count: int,
+    truths: Truths,
+    taken: NDArray[np.uint32],
+    base: int,
+    low: float,
+    high: float,
+    every: np.uint32,
+    outside: bool,
+) -> tuple[np.uint32, np.uint32, np.uint32, int]:
+    """Give one detection its truths in one area range, at every threshold at once.
+
+    Args:
+        near: places of the ``count`` truths that overlap enough, by falling overlap.
+        bits: thresholds that each of them passes.
+        count: how many they are.
+        truths: all of them.
+        taken: (places of the label,) thresholds at which a truth is taken; updated.
+        base: first place of the label.
+        low: smallest area of the range.
+        high: largest area of the range.
+        every: the bits of all thresholds.
+        outside: the detection is outside the area range.
+
+    Returns:
+        Bits of true positives, of matches that do not count, of no match; and the place met at the
+        first threshold, or -1.
+    """
+    left, true, ignored = every, np.uint32(0), np.uint32(0)
+    first = -1
     for late in range(2):  # truths that do not count only where no other is left
         for n in range(count):
-            j = near.place[n]
-            g = truths.order[j]
-            if _passed_over(truths, g, low, high) != (late == 1):
+            j = near[n]
+            skip = truths.ignored[j] or truths.area[j] < low or truths.area[j] > high
+            if skip != (late == 1):
                 continue
-            hit = near.bits[n] & left
-            if not truths.crowd[g]:
-                hit &= ~near.taken[a, j - base]
-            if hit == 0:
-                continue
-            near.taken[a, j - base] |= hit
+            hit = bits[n] & left
+            if not truths.crowd[j]:
+                hit &= ~taken[j - base]
+            taken[j - base] |= hit
             left &= ~hit
-            if late == 1 or (truths.phantom[g] and outside):
+            if late == 1 or (truths.phantom[j] and outside):
                 ignored |= hit
-            elif not truths.phantom[g]:
+            elif not truths.phantom[j]:
                 true |= hit
-            if len(out.partner) > 0 and a == 0 and hit & np.uint32(1):
-                out.partner[i] = g
-        if left == 0:
-            break
-    if outside or (len(found.lenient) > 0 and found.lenient[d]):
-        ignored |= left
-    out.true[a, i] = true
-    out.ignored[a, i] = ignored
+            if hit & np.uint32(1):
+                first = j
+    return true, ignored, left, first
+
+
+@njit(cache=True, nogil=True)
+def _match_label(
+    found: Found,
+    truths: Truths,
+    rules: Rules,
+    label: int,
+    ranges: tuple[int, int],
+    begin: NDArray[np.int32],
+    end: NDArray[np.int32],
+    out: Matches,
+) -> None:
+    """Match one label; ``begin`` and ``end`` give the places of each image's truths."""
+    base, stop = truths.offsets[label], truths.offsets[label + 1]
+    taken = np.zeros((len(rules.areas), stop - base), np.uint32)
+    near, near_iou = np.empty(stop - base, np.int32), np.empty(stop - base, np.float64)
+    bits = np.empty(stop - base, np.uint32)
+    every = np.uint32((1 << len(rules.thresholds)) - 1)
+    least = min(rules.thresholds.min(), _MOST_IOU)
+    for i in range(found.offsets[label], found.offsets[label + 1]):
+        if found.rank[i] >= rules.most:
+            continue
+        d = found.order[i]
+        image = found.image[d]
+        count = 0
+        for j in range(begin[image], end[image]):
+            iou = overlap_xywh(found.xywh, d, truths.xywh, j, truths.crowd[j])
+            if iou >= least:
+                _put(near, near_iou, count, j, iou)
+                count += 1
+        for n in range(count):
+            bits[n] = _passed(near_iou[n], rules.thresholds)
+        area = found.xywh[d, 2] * found.xywh[d, 3]
+        forgiven = len(found.lenient) > 0 and found.lenient[d]
+        for a in range(ranges[0], ranges[1]):
+            low, high = rules.areas[a, 0], rules.areas[a, 1]
+            outside = area < low or area > high
+            true, passed_over, left, first = np.uint32(0), np.uint32(0), every, -1
+            if count > 0:
+                true, passed_over, left, first = _share_out(
+                    near, bits, count, truths, taken[a], base, low, high, every, outside
+                )
+            if outside or forgiven:
+                passed_over |= left
+            out.true[a, i], out.ignored[a, i] = true, passed_over
+            if a == 0 and len(out.partner) > 0:
+                out.partner[i] = first
 
 
 @njit(cache=True, nogil=True)
@@ -222,33 +257,12 @@ def match(
         out: the masks to write; places beyond ``rules.most`` are left as they are.
     """
     begin, end = np.zeros(n_images, np.int32), np.zeros(n_images, np.int32)
-    widest = 1
+    image = truths.image
     for label in range(labels[0], labels[1]):
-        widest = max(widest, truths.offsets[label + 1] - truths.offsets[label])
-    near = _Near(
-        np.empty(widest, np.int32),
-        np.empty(widest, np.float64),
-        np.empty(widest, np.uint32),
-        np.empty((len(rules.areas), widest), np.uint32),
-    )
-    for label in range(labels[0], labels[1]):
-        base, stop = truths.offsets[label], truths.offsets[label + 1]
-        near.taken[:, : stop - base] = 0
-        for j in range(base, stop):
-            image = truths.image[truths.order[j]]
-            if end[image] == 0:
-                begin[image] = j
-            end[image] = j + 1
-        for i in range(found.offsets[label], found.offsets[label + 1]):
-            if found.rank[i] >= rules.most:
-                continue
-            d = found.order[i]
-            image = found.image[d]
-            count = 0
-            if end[image] > 0:
-                count = _look_around(found, d, truths, begin[image], end[image], rules, near)
-            for a in range(ranges[0], ranges[1]):
-                _take(found, i, truths, base, rules, a, near, count, out)
-        for j in range(base, stop):
-            image = truths.image[truths.order[j]]
-            begin[image] = end[image] = 0
+        for j in range(truths.offsets[label], truths.offsets[label + 1]):
+            if end[image[j]] == 0:
+                begin[image[j]] = j
+            end[image[j]] = j + 1
+        _match_label(found, truths, rules, label, ranges, begin, end, out)
+        for j in range(truths.offsets[label], truths.offsets[label + 1]):
+            begin[image[j]] = end[image[j]] = 0

@@ -207,9 +207,7 @@ def evaluate_coco(
     caps = np.asarray(sorted(limits), np.int64)
     matches = run_matching(tables, rules)
     found, truths = tables.found_in_order, tables.truths_in_order
-    positives = averaging.count_truths(
-        truths.order, truths.offsets, truths.area, truths.ignored, rules.areas
-    )
+    positives = averaging.count_truths(truths.offsets, truths.area, truths.ignored, rules.areas)
     shape = (*positives.shape, len(caps), len(rules.thresholds))
     curves = averaging.Curves(
         np.full((*shape, len(levels)), -1.0),

@@ -140,8 +140,8 @@ class Tables:
             truths.image, truths.label, len(self.image_ids), len(self.classes)
         )
         return matching.Truths(
-            order, offsets, truths.image, truths.xywh, truths.area,
-            truths.crowd, truths.crowd, truths.phantom,
+            order, offsets, truths.image[order], truths.xywh[order], truths.area[order],
+            truths.crowd[order], truths.crowd[order], truths.phantom[order],
         )  # fmt: skip
 
 
