@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from gazehound.cli import data
+
 app = typer.Typer(
     name="gazehound",
     help="Every object detector from Viola-Jones to YOLOX behind one interface.",
@@ -30,3 +32,6 @@ def root(
     ] = False,
 ) -> None:
     """Every object detector from Viola-Jones to YOLOX behind one interface."""
+
+
+app.add_typer(data.app, name="data")

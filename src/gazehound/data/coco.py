@@ -22,6 +22,7 @@ from gazehound.boxes.formats import xywh_to_xyxy
 from gazehound.data.columns import columns_of
 from gazehound.data.dataset import BoxTable, Dataset, ImageTable
 from gazehound.data.faults import Fault, Parsed
+from gazehound.data.folders import sizes_of
 from gazehound.errors import DataError
 from gazehound.records import Classes, IntArray
 
@@ -47,7 +48,7 @@ class _Reading:
         self.faults.append(Fault(code, message, self.file, place, split=self.split))
 
 
-def parse(file: Path, images: Path, split: str = "", name: str = "") -> Parsed:
+def parse(file: Path, images: Path, split: str = "", name: str = "", shift: int = 0) -> Parsed:
     """Parse one COCO file.
 
     Args:
@@ -55,6 +56,7 @@ def parse(file: Path, images: Path, split: str = "", name: str = "") -> Parsed:
         images: the folder of its images.
         split: name of the split.
         name: name of the data set.
+        shift: added to the category id of every annotation.
 
     Raises:
         DataError: the file is missing, or is not JSON with the three lists.
@@ -63,6 +65,7 @@ def parse(file: Path, images: Path, split: str = "", name: str = "") -> Parsed:
     reading = _Reading(str(file), split)
     lists = [_records(document, key, file) for key in LISTS]
     classes, label_of_id = _classes(lists[0], reading)
+    label_of_id = _shifted(label_of_id, lists[2], shift, reading)
     table, row_of_image = _image_table(lists[1], images, reading)
     truths, places, raw = _box_table(lists[2], label_of_id, row_of_image, len(table), reading)
     info = {k: v for k, v in document.items() if k not in LISTS}
@@ -145,6 +148,18 @@ def _classes(records: list[Record], reading: _Reading) -> tuple[Classes, dict[An
     return Classes(tuple(names), tuple(ids), tuple(supers) if any(supers) else ()), label_of_id
 
 
+def _shifted(
+    label_of_id: dict[Any, int], annotations: list[Record], shift: int, reading: _Reading
+) -> dict[Any, int]:
+    """Return the label of every id as annotations use it, and note ids that count from 0."""
+    used = {annotation.get("category_id") for annotation in annotations if shift == 0}
+    count = len(label_of_id)
+    if list(label_of_id) == list(range(1, count + 1)) and 0 in used and count not in used:
+        message = f"annotations use the ids 0 to {count - 1}, the categories are 1 to {count}"
+        reading.note("class-zero-based", message)
+    return {category - shift: label for category, label in label_of_id.items()}
+
+
 def _category_extras(records: list[Record], classes: Classes) -> list[Record]:
     """Return the further keys of each class, such as the names of its keypoints."""
     told = {record.get("id"): record for record in reversed(records)}
@@ -172,6 +187,8 @@ def _image_table(
             kept.append(record)
     files = np.array([record["file_name"] for record in kept], np.str_)
     sizes = np.array([_size(record) for record in kept], np.int64).reshape(-1, 2)
+    blank = np.flatnonzero((sizes == 0).any(axis=1))
+    sizes[blank] = sizes_of(folder, files[blank].tolist())
     ids = _flat_ids([record["id"] for record in kept])
     table = ImageTable(folder, files, ids, sizes, columns_of(kept, IMAGE_KEYS))
     return table, row_of_image

@@ -43,75 +43,93 @@ class Kind:
 
 _E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTE
 
+# fmt: off
 KINDS: dict[str, Kind] = {
     # annotation files
     "file-unreadable": Kind(
-        _E, "an annotation file cannot be parsed", "leave its images without boxes"
-    ),
-    "line-malformed": Kind(_E, "an annotation lacks a field, or a field is no number", "drop it"),
+        _E, "an annotation file cannot be parsed", "its images are left without boxes"),
+    "line-malformed": Kind(
+        _E, "a record lacks a field, or a field is no number", "left out"),
     "annotation-missing": Kind(
-        _W, "an image has no annotation file", "leave the image without boxes"
-    ),
-    "annotation-orphan": Kind(_W, "an annotation file belongs to no image", "leave it out"),
-    "annotation-empty": Kind(_N, "an annotation file is empty: an image without objects"),
-    # boxes
-    "box-not-finite": Kind(_E, "a coordinate is NaN or infinite", "drop the box"),
-    "box-inverted": Kind(_E, "right lies left of left, or bottom above top", "swap the sides"),
-    "box-degenerate": Kind(_E, "a box has no width or no height", "drop the box"),
-    "box-outside": Kind(_E, "a box lies wholly outside its image", "drop the box"),
-    "box-out-of-frame": Kind(_W, "a box reaches over the edge of its image", "clip it"),
-    "box-duplicate": Kind(_W, "two boxes of one image agree in class and place", "drop the later"),
-    "box-tiny": Kind(_W, "under 4 px at the chosen input size: no detector can see it"),
-    "box-small": Kind(_N, "under 8 px at the chosen input size: hard to see"),
-    # the way boxes are written
+        _W, "an image has no annotation file", "written as an image without objects"),
+    "annotation-orphan": Kind(
+        _W, "an annotation file belongs to no image", "left out"),
+    # single boxes
+    "box-not-finite": Kind(
+        _E, "a coordinate is NaN or infinite", "dropped"),
+    "box-inverted": Kind(
+        _E, "right lies left of left, or bottom above top", "sides swapped"),
+    "box-degenerate": Kind(
+        _E, "no width or no height", "dropped"),
+    "box-outside": Kind(
+        _E, "wholly outside its image", "dropped"),
+    "box-out-of-frame": Kind(
+        _W, "reaches over the edge of its image", "clipped"),
+    "box-duplicate": Kind(
+        _W, "equals another box of its image in class and place", "dropped"),
+    "box-tiny": Kind(
+        _W, "under 4 px at the input size: cannot be seen"),
+    "box-small": Kind(
+        _N, "under 8 px at the input size: hard to see"),
+    # how boxes are written
     "boxes-normalised": Kind(
-        _E, "boxes are fractions of the image where pixels are due", "multiply by the image size"
-    ),
+        _E, "fractions of the image where pixels are due", "multiplied by the image size"),
     "boxes-in-pixels": Kind(
-        _E, "boxes are pixels where fractions of the image are due", "divide by the image size"
-    ),
+        _E, "pixels where fractions of the image are due", "divided by the image size"),
     "boxes-xyxy-as-xywh": Kind(
-        _E, "the last two numbers look like a corner, not like a size", "read them as a corner"
-    ),
+        _E, "the last two numbers are a corner, not a size", "read as a corner"),
+    "boxes-xywh-as-xyxy": Kind(
+        _E, "the last two numbers are a size, not a corner", "read as a size"),
     "boxes-one-based": Kind(
-        _W, "boxes seem to count pixels from 1 where 0 is due", "subtract 1 from the corners"
-    ),
+        _W, "pixels seem to be counted from 1 where 0 is due"),
     "boxes-zero-based": Kind(
-        _W, "boxes seem to count pixels from 0 where 1 is due", "add 1 to the corners"
-    ),
+        _W, "pixels seem to be counted from 0 where 1 is due"),
     # classes and ids
-    "class-none": Kind(_E, "the data set names no classes"),
-    "class-unknown": Kind(_E, "a label is not among the classes", "drop the box"),
-    "class-id-duplicate": Kind(_E, "two classes share one id", "keep the first"),
-    "class-name-duplicate": Kind(_E, "two classes share one name", "merge them into the first"),
-    "class-one-based": Kind(_E, "class ids run from 1 to K where 0 to K-1 are due", "subtract 1"),
-    "class-unnamed": Kind(_W, "class ids without a list of names", "call them class0, class1, ..."),
-    "class-unused": Kind(_N, "a class has no box in any split"),
+    "class-none": Kind(
+        _E, "the data set names no classes"),
+    "class-unknown": Kind(
+        _E, "a label is not among the classes", "left out"),
+    "class-id-duplicate": Kind(
+        _E, "two classes share one id", "the first is kept"),
+    "class-name-duplicate": Kind(
+        _E, "two classes share one name", "kept apart by its number"),
+    "class-one-based": Kind(
+        _E, "class ids run from 1 to K where 0 to K-1 are due", "1 subtracted"),
+    "class-zero-based": Kind(
+        _E, "class ids run from 0 to K-1 where 1 to K are due", "1 added"),
+    "class-unnamed": Kind(
+        _W, "class ids without a list of names", "named class0, class1, ..."),
+    "class-unused": Kind(
+        _N, "a class has no box in any split"),
     "annotation-id-duplicate": Kind(
-        _E, "two annotations share one id, or it is no whole number", "number the boxes anew"
-    ),
+        _E, "two annotations share one id, or it is no integer", "boxes numbered anew"),
     # images
-    "image-id-duplicate": Kind(_E, "two images share one id", "keep the first"),
-    "image-listed-twice": Kind(_W, "one file is listed twice in a split", "keep both"),
-    "image-unknown": Kind(_E, "an annotation belongs to an image that is not listed", "drop it"),
-    "image-missing": Kind(_E, "the file of an image is not there", "leave the image out"),
+    "image-id-duplicate": Kind(
+        _E, "two images share one id", "the first is kept"),
+    "image-listed-twice": Kind(
+        _W, "one file is listed twice in a split", "listed once"),
+    "image-unknown": Kind(
+        _E, "an annotation belongs to an image that is not listed", "left out"),
+    "image-missing": Kind(
+        _E, "the file of an image is not there", "left out"),
     "image-damaged": Kind(
-        _E, "an image cannot be decoded, or not to its end", "leave the image out"
-    ),
+        _E, "an image cannot be decoded to its end", "left out"),
     "image-size-mismatch": Kind(
-        _E, "the picture has another size than its annotation says", "take the size of the picture"
-    ),
+        _E, "the picture has another size than is told", "size of the picture taken"),
     "image-size-unturned": Kind(
-        _E, "the size is that before the EXIF orientation", "turn the boxes with the picture"
-    ),
-    "image-turned": Kind(_N, "EXIF turns the picture; boxes are taken to be in the upright one"),
-    "image-not-annotated": Kind(_N, "an image file that no annotation mentions", "leave it out"),
-    "image-duplicate": Kind(_W, "two images of one split are the same picture", "keep both"),
-    "image-alike": Kind(_W, "two images look the same", "keep both"),
+        _E, "the size told is that before the EXIF orientation", "boxes turned with the picture"),
+    "image-turned": Kind(
+        _N, "EXIF turns the picture; boxes are those of the upright one"),
+    "image-unlisted": Kind(
+        _N, "an image file that no split or annotation mentions"),
+    "image-duplicate": Kind(
+        _W, "two images of a split have the same pixels"),
+    "image-alike": Kind(
+        _W, "two images look the same"),
     "image-in-two-splits": Kind(
-        _E, "one picture is in two splits", "keep it only in the smaller split"
-    ),
+        _E, "one picture is in two splits", "left out of the larger split"),
 }
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -173,9 +191,18 @@ class Parsed:
     def fault(self, code: str, message: str, *, row: int) -> Fault:
         """Return a fault of one box, with its file and place filled in."""
         image = int(np.searchsorted(self.dataset.starts, row, side="right")) - 1
+        file, split = str(self.sources[image]), self.dataset.split
+        return Fault(code, message, file, self.place(row), image, row, split)
+
+    def image_fault(self, code: str, message: str, image: int) -> Fault:
+        """Return a fault of one image file."""
+        file = str(self.dataset.image_path(image))
+        return Fault(code, message, file, image=image, split=self.dataset.split)
+
+    def place(self, row: int) -> str:
+        """Return where a box stands in its annotation file."""
         line = int(self.places[row])
-        place = f"annotations[{line}]" if self.dataset.format == "coco" else str(line)
-        return Fault(code, message, str(self.sources[image]), place, image, row, self.dataset.split)
+        return f"annotations[{line}]" if self.dataset.format == "coco" else str(line)
 
 
 def raise_first_error(faults: Iterable[Fault], hint: str) -> None:

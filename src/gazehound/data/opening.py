@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from gazehound.data import coco, kitti, voc, yolo
-from gazehound.data.box_faults import box_faults
 from gazehound.data.coco_layout import find as find_coco
+from gazehound.data.conventions import examine
 from gazehound.data.dataset import Dataset
 from gazehound.data.faults import Parsed, raise_first_error
+from gazehound.data.folders import canonical_split
 from gazehound.errors import ConfigError, DataError, unknown_name
 from gazehound.records import IntArray
 
@@ -31,13 +32,14 @@ class Located:
         path: the folder or file.
         format: its format.
         splits: names of its declared splits; empty when it declares none.
-        parse: reads one of the splits, or everything for the empty name.
+        parse: reads one of the splits, or everything for the empty name; the number is added to
+            all class ids (to undo a count from the wrong base).
     """
 
     path: Path
     format: str
     splits: tuple[str, ...]
-    parse: Callable[[str], Parsed]
+    parse: Callable[[str, int], Parsed]
 
 
 def open_dataset(
@@ -62,7 +64,7 @@ def open_dataset(
             annotations are faulty (file and line of the first fault).
         ConfigError: ``format`` is unknown.
     """
-    path, split = _split_of_path(path, split)
+    path, split = split_of_path(path, split)
     if _is_shapes(path):
         from gazehound.data.shapes import open_shapes
 
@@ -70,7 +72,8 @@ def open_dataset(
     located = locate(path, format)
     parsed = parse_split(located, split)
     hint = f"'gazehound data check {path}' lists all faults, with --fix it writes a repaired copy"
-    raise_first_error((*parsed.faults, *box_faults(parsed)), hint)
+    _, faults = examine(parsed)
+    raise_first_error(faults, hint)
     return parsed.dataset
 
 
@@ -83,7 +86,7 @@ def available_splits(
     Raises:
         DataError: nothing is there, or the format is not recognised.
     """
-    path, _ = _split_of_path(path, None)
+    path, _ = split_of_path(path, None)
     if _is_shapes(path):
         return ("train", "val", "test")
     return locate(path, format).splits
@@ -108,30 +111,32 @@ def locate(path: Path, format: str | None = None) -> Located:  # noqa: A002
     raise DataError(_nothing_found(path, format))
 
 
-def parse_split(located: Located, split: str | None) -> Parsed:
+def parse_split(located: Located, split: str | None, shift: int = 0) -> Parsed:
     """Parse a split leniently; an undeclared ``train`` or ``val`` is made by hash.
 
     Raises:
         DataError: there is no such split, or several and none was chosen.
     """
-    from gazehound.data.folders import canonical_split
-
     if not located.splits:
-        parsed = located.parse("")
+        parsed = located.parse("", shift)
         return parsed if split in (None, "", "all") else _hashed(parsed, str(split))
     known = ", ".join(located.splits)
     if split is None and len(located.splits) == 1:
-        return located.parse(located.splits[0])
+        return located.parse(located.splits[0], shift)
     if split is None:
         raise DataError(f"{located.path} has the splits {known}; choose one (split=..., --split)")
     for wanted in (split, canonical_split(split)):
         if wanted in located.splits:
-            return located.parse(wanted)
+            return located.parse(wanted, shift)
     raise DataError(f"{located.path} has no split '{split}'; it has {known}")
 
 
-def _split_of_path(path: str | Path, split: str | None) -> tuple[Path, str | None]:
-    """Take ``data/bccd:test`` apart, unless a file of that name exists."""
+def split_of_path(path: str | Path, split: str | None) -> tuple[Path, str | None]:
+    """Take ``data/bccd:test`` apart, unless a file of that name exists.
+
+    Raises:
+        ConfigError: the path names one split and ``split`` another.
+    """
     text = str(path)
     head, colon, tail = text.rpartition(":")
     if not colon or len(head) < 2 or "/" in tail or Path(text).exists():
@@ -200,9 +205,9 @@ def _locate_coco(path: Path, name: str) -> Located | None:
     if layout is None:
         return None
 
-    def parse(split: str) -> Parsed:
+    def parse(split: str, shift: int) -> Parsed:
         file = layout.files[split]
-        return coco.parse(file, layout.images_of(file), split, name)
+        return coco.parse(file, layout.images_of(file), split, name, shift)
 
     splits = tuple(split for split in layout.files if split)
     return Located(path, "coco", splits, parse)
@@ -212,7 +217,9 @@ def _locate_voc(path: Path, name: str) -> Located | None:
     layout = voc.find(path) if path.is_dir() else None
     if layout is None:
         return None
-    return Located(path, "voc", tuple(layout.splits), lambda split: voc.parse(layout, split, name))
+    return Located(
+        path, "voc", tuple(layout.splits), lambda split, _: voc.parse(layout, split, name)
+    )
 
 
 def _locate_yolo(path: Path, name: str) -> Located | None:
@@ -220,7 +227,10 @@ def _locate_yolo(path: Path, name: str) -> Located | None:
     if layout is None:
         return None
     return Located(
-        path, "yolo", tuple(layout.splits), lambda split: yolo.parse(layout, split, name)
+        path,
+        "yolo",
+        tuple(layout.splits),
+        lambda split, shift: yolo.parse(layout, split, name, shift),
     )
 
 
@@ -229,7 +239,7 @@ def _locate_kitti(path: Path, name: str) -> Located | None:
     if layout is None:
         return None
     return Located(
-        path, "kitti", tuple(layout.splits), lambda split: kitti.parse(layout, split, name)
+        path, "kitti", tuple(layout.splits), lambda split, _: kitti.parse(layout, split, name)
     )
 
 

@@ -24,11 +24,11 @@ from gazehound.data.folders import (
     image_files_below,
     lines_of,
     named_splits,
-    sizes_of,
     text_of,
 )
+from gazehound.data.images import image_size
 from gazehound.data.rows import Raw, Record, Rows
-from gazehound.errors import DataError
+from gazehound.errors import DataError, ImageError
 from gazehound.records import Classes
 
 SPLIT_KEYS = ("train", "val", "valid", "test")  # other keys are splits if what they name exists
@@ -179,28 +179,54 @@ def _listed(line: str, file: Path, root: Path) -> Path:
     return near if near.exists() or not (root / line).exists() else root / line
 
 
-def parse(layout: Layout, split: str = "", name: str = "") -> Parsed:
-    """Parse one split of a YOLO data set; the empty split is all of it."""
+def parse(layout: Layout, split: str = "", name: str = "", shift: int = 0) -> Parsed:
+    """Parse one split of a YOLO data set; the empty split is all of it.
+
+    ``shift`` is added to every class id. Boxes need the size of their image, so the labels of an
+    image that cannot be opened are not read.
+    """
     images = images_of(layout, split)
-    files = [_relative(image, layout.root) for image in images]
     rows = Rows("yolo", split)
-    labels = None if layout.names is None else {k: i for i, k in enumerate(layout.names)}
-    for image, file in zip(images, files, strict=True):
-        source = label_file(image)
-        rows.image(file, source)
-        if not source.is_file():
-            continue
+    labels = None if layout.names is None else {k - shift: i for i, k in enumerate(layout.names)}
+    sizes = np.zeros((len(images), 2), np.int64)
+    for index, image in enumerate(images):
+        rows.image(_relative(image, layout.root), label_file(image))
         try:
-            text = text_of(source)
-        except DataError as error:
-            rows.note("file-unreadable", str(error).removeprefix(f"{source}: "))
-            continue
-        for line, content in enumerate(text.splitlines(), 1):
-            if content.strip():
-                _add(rows, content.split(), line, labels)
+            sizes[index] = image_size(image)
+        except ImageError as error:
+            code = "image-damaged" if image.exists() else "image-missing"
+            message = str(error).removeprefix(f"{image}: ") + "; its labels were not read"
+            rows.faults.append(Fault(code, message, str(image), image=index, split=split))
+        else:
+            _read_labels(rows, label_file(image), labels)
+    rows.faults += _one_based(layout, split) if shift == 0 else []
     classes = _classes(layout, rows)
-    sizes = sizes_of(layout.root, files)
     return rows.parsed(classes, layout.root, name or layout.root.name, sizes, to_xyxy)
+
+
+def _read_labels(rows: Rows, file: Path, labels: dict[int, int] | None) -> None:
+    if not file.is_file():
+        return
+    try:
+        text = text_of(file)
+    except DataError as error:
+        rows.note("file-unreadable", str(error).removeprefix(f"{file}: "))
+        return
+    for line, content in enumerate(text.splitlines(), 1):
+        if content.strip():
+            _add(rows, content.split(), line, labels)
+
+
+def _one_based(layout: Layout, split: str) -> list[Fault]:
+    """Return the fault that the ids of all splits together run from 1 to K."""
+    count = len(layout.names or ())
+    if not count or list(layout.names or ()) != list(range(count)):
+        return []
+    used = used_ids(layout)
+    if 0 in used or max(used, default=0) != count:
+        return []
+    message = f"labels use the ids {min(used)} to {count}, the names are 0 to {count - 1}"
+    return [Fault("class-one-based", message, layout.source, split=split)]
 
 
 def _relative(image: Path, root: Path) -> str:
@@ -214,17 +240,24 @@ def _classes(layout: Layout, rows: Rows) -> Classes:
             message = f"'{name}' is named twice"
             rows.faults.append(Fault("class-name-duplicate", message, layout.source))
         return Classes(_unique(names), tuple(layout.names))
-    highest = _highest(layout)
+    highest = max(used_ids(layout), default=-1)
     rows.faults.append(Fault("class-unnamed", "neither data.yaml nor classes.txt", layout.source))
     return Classes(tuple(f"class{label}" for label in range(highest + 1)))
 
 
-def _highest(layout: Layout) -> int:
-    """Return the highest class id in the label files of all splits, -1 when there is none."""
+def used_ids(layout: Layout) -> set[int]:
+    """Return the class ids that occur in the label files of all splits."""
     images = {image for split in layout.splits or ("",) for image in images_of(layout, split)}
     files = (label_file(image) for image in images)
-    words = (line.split() for file in files if file.is_file() for line in lines_of(file))
-    return max((int(word[0]) for word in words if word[0].isdecimal()), default=-1)
+    words = (line.split() for file in files if file.is_file() for line in _lines(file))
+    return {int(word[0]) for word in words if word[0].isdecimal()}
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return lines_of(file)
+    except DataError:
+        return []  # parse() notes it
 
 
 def _unique(names: Sequence[str]) -> tuple[str, ...]:
