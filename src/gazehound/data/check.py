@@ -16,12 +16,11 @@ import numpy as np
 
 from gazehound.data.box_faults import duplicate_faults, visibility_faults
 from gazehound.data.conventions import examine
-from gazehound.data.faults import KINDS, Fault, Parsed, Severity
+from gazehound.data.faults import KINDS, AnnotationFileError, Fault, Parsed, Severity
 from gazehound.data.image_faults import file_faults, inspect, missing_faults
 from gazehound.data.opening import Located, locate, parse_split, split_of_path
 from gazehound.data.split_faults import listing_faults, picture_faults, shared_file_faults
 from gazehound.data.unlisted import unlisted_faults
-from gazehound.errors import DataError
 from gazehound.records import BoolArray, IntArray
 
 SIDES = (4, 8, 16, 32, 64, 96, 128, 256, 512)  # edges of the size histogram, pixels
@@ -199,10 +198,9 @@ def _annotations(
     for name in wanted:
         try:
             parsed, found = examine(parse_split(located, name, shift))
-        except DataError as error:
-            if name is not None and name not in located.splits and located.splits:
-                raise
-            faults.append(Fault("file-unreadable", str(error), split=name or ""))
+        except AnnotationFileError as error:
+            place = (error.file, error.place)
+            faults.append(Fault("file-unreadable", error.reason, *place, split=name or ""))
             continue
         splits[parsed.dataset.split] = parsed
         faults += found

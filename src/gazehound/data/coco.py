@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 from gazehound.boxes.formats import xywh_to_xyxy
 from gazehound.data.columns import columns_of
 from gazehound.data.dataset import BoxTable, Dataset, ImageTable
-from gazehound.data.faults import Fault, Parsed
+from gazehound.data.faults import AnnotationFileError, Fault, Parsed
 from gazehound.data.folders import sizes_of
-from gazehound.errors import DataError
 from gazehound.records import Classes, IntArray
 
 IMAGE_KEYS = frozenset({"id", "file_name", "height", "width"})
@@ -59,7 +58,7 @@ def parse(file: Path, images: Path, split: str = "", name: str = "", shift: int 
         shift: added to the category id of every annotation.
 
     Raises:
-        DataError: the file is missing, or is not JSON with the three lists.
+        AnnotationFileError: the file is missing, or is not JSON with the three lists.
     """
     document = load(file)
     reading = _Reading(str(file), split)
@@ -81,18 +80,19 @@ def load(file: Path) -> Record:
     """Read a JSON file whose top level is an object; NaN and Infinity are let through.
 
     Raises:
-        DataError: it is missing, not JSON (with line and column), or not an object.
+        AnnotationFileError: it is missing, not JSON, or not an object.
     """
     try:
         text = file.read_bytes()
     except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from None
+        raise AnnotationFileError(file, f"cannot be read ({error.strerror})") from None
     try:
         document = orjson.loads(text)
     except orjson.JSONDecodeError:
         document = _load_slowly(file, text)
     if not isinstance(document, dict):
-        raise DataError(f"{file}: COCO JSON is an object; got a {type(document).__name__}")
+        kind = type(document).__name__
+        raise AnnotationFileError(file, f"COCO JSON is an object; got a {kind}")
     return document
 
 
@@ -101,19 +101,21 @@ def _load_slowly(file: Path, text: bytes) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{file}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from None
+        place = f"{error.lineno}:{error.colno}"
+        raise AnnotationFileError(file, f"not JSON: {error.msg}", place) from None
     except UnicodeDecodeError as error:
-        raise DataError(f"{file}: not JSON: byte {error.start} is not UTF-8") from None
+        raise AnnotationFileError(file, f"not JSON: byte {error.start} is not UTF-8") from None
 
 
 def _records(document: Record, key: str, file: Path) -> list[Record]:
     records = document.get(key)
     if not isinstance(records, list):
         found = ", ".join(document) or "nothing"
-        raise DataError(f"{file}: COCO JSON needs a list '{key}'; its keys are {found}")
+        raise AnnotationFileError(file, f"COCO JSON needs a list '{key}'; its keys are {found}")
     wrong = next((i for i, r in enumerate(records) if not isinstance(r, dict)), None)
     if wrong is not None:
-        raise DataError(f"{file}:{key}[{wrong}]: must be an object; got {records[wrong]!r}")
+        reason = f"must be an object; got {records[wrong]!r}"
+        raise AnnotationFileError(file, reason, f"{key}[{wrong}]")
     return records
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import orjson
 
+from gazehound.data.faults import AnnotationFileError
 from gazehound.data.folders import named_splits
-from gazehound.errors import DataError
 
 UNSPLIT_NAMES = frozenset({"", "default", "all", "annotations", "instances", "coco", "labels"})
 SAMPLED = 20  # images looked for when the image folder is searched
@@ -31,14 +31,15 @@ class CocoLayout:
         """Return the folder that holds the images of a JSON file.
 
         Raises:
-            DataError: none of the usual folders holds one of them.
+            AnnotationFileError: none of the usual folders holds one of them.
         """
         names = _first_names(file)
         folders = [folder for folder in self._candidates(file) if folder.is_dir()]
         hits = [sum((folder / name).is_file() for name in names) for folder in folders]
         if names and not any(hits):
             looked = ", ".join(dict.fromkeys(map(str, self._candidates(file))))
-            raise DataError(f"{file}: none of its images ({names[0]}, ...) is in {looked}")
+            reason = f"none of its images ({names[0]}, ...) is in {looked}"
+            raise AnnotationFileError(file, reason)
         return folders[hits.index(max(hits))] if folders else self.root
 
     def _candidates(self, file: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 import numpy as np
 
@@ -166,6 +167,20 @@ class Fault:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}" if self.file else self.message
+
+
+class AnnotationFileError(DataError):
+    """A whole annotation file cannot be used.
+
+    Attributes:
+        file: the file.
+        place: line and column, if they are known.
+        reason: what is wrong.
+    """
+
+    def __init__(self, file: Path, reason: str, place: str = "") -> None:
+        super().__init__(f"{file}:{place}: {reason}" if place else f"{file}: {reason}")
+        self.file, self.place, self.reason = str(file), place, reason
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,7 @@ def parse(layout: Layout, split: str = "", name: str = "", shift: int = 0) -> Pa
             rows.faults.append(Fault(code, message, str(image), image=index, split=split))
         else:
             _read_labels(rows, label_file(image), labels)
-    rows.faults += _one_based(layout, split) if shift == 0 else []
+    rows.faults[:0] = _one_based(layout, split) if shift == 0 else []
     classes = _classes(layout, rows)
     return rows.parsed(classes, layout.root, name or layout.root.name, sizes, to_xyxy)
 
