@@ -1,0 +1,121 @@
+"""Integral images in one scan: sums, squared sums, and sums over cones for 45-degree rectangles.
+
+An integral image has one row and one column more than its image: entry ``(Y, X)`` sums the pixels
+above and left of it, ``y < Y`` and ``x < X`` (Viola and Jones 2001, section 2.1). The tilted one
+sums the cone that opens upwards from pixel ``(X - 1, Y - 1)`` (Lienhart and Maydt 2002, section 2.1).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+from gazehound.kernels.resize import resize_planes
+
+
+@njit(cache=True, nogil=True)
+def integrate(image: NDArray[np.uint8], sums: NDArray[Any], squares: NDArray[Any]) -> None:
+    """Fill ``sums`` and ``squares`` in one scan of ``image``.
+
+    Args:
+        image: (H, W) grey.
+        sums: (H + 1, W + 1) integers, overwritten.
+        squares: (H + 1, W + 1) integers, overwritten. Narrow entries wrap around, which leaves the
+            difference of a rectangle exact while that one fits; both outputs work so.
+    """
+    height, width = image.shape
+    sums[0, :] = 0
+    squares[0, :] = 0
+    for y in range(height):
+        row_sum = 0
+        row_square = 0
+        sums[y + 1, 0] = 0
+        squares[y + 1, 0] = 0
+        for x in range(width):
+            value = np.int64(image[y, x])
+            row_sum += value
+            row_square += value * value
+            sums[y + 1, x + 1] = sums[y, x + 1] + row_sum
+            squares[y + 1, x + 1] = squares[y, x + 1] + row_square
+
+
+@njit(cache=True, nogil=True)
+def integrate_tilted(image: NDArray[np.uint8], cones: NDArray[Any]) -> None:
+    """Fill ``cones`` (H + 1, W + 1) with the sums of the upward cones of ``image`` (H, W).
+
+    ``T(Y, X) = T(Y-1, X-1) + T(Y-1, X+1) - T(Y-2, X) + I(Y-1, X-1) + I(Y-2, X-1)``. A cone whose tip
+    lies one column outside holds what the inner neighbour's cone one row up holds; this closes the
+    recurrence at both borders.
+    """
+    height, width = image.shape
+    cones[0, :] = 0
+    if height == 0 or width == 0:
+        cones[:, :] = 0
+        return
+    cones[1, 0] = 0
+    for x in range(1, width + 1):
+        cones[1, x] = image[0, x - 1]
+    for y in range(2, height + 1):
+        cones[y, 0] = cones[y - 1, 1]
+        for x in range(1, width):
+            pixels = np.int64(image[y - 1, x - 1]) + np.int64(image[y - 2, x - 1])
+            cones[y, x] = cones[y - 1, x - 1] + cones[y - 1, x + 1] - cones[y - 2, x] + pixels
+        pixels = np.int64(image[y - 1, width - 1]) + np.int64(image[y - 2, width - 1])
+        cones[y, width] = cones[y - 1, width - 1] + pixels
+
+
+@njit(cache=True, nogil=True)
+def _store_rows(
+    table: NDArray[Any], out: NDArray[Any], start: int, stride: int, odd: int
+) -> None:
+    """Copy a table into the flat buffer; with ``odd`` > 0 odd columns start at column ``odd``."""
+    rows, columns = table.shape
+    for y in range(rows):
+        line = out[start + y * stride :]
+        if odd == 0:
+            for x in range(columns):
+                line[x] = table[y, x]
+        else:
+            for x in range((columns + 1) // 2):
+                line[x] = table[y, 2 * x]
+            for x in range(columns // 2):
+                line[odd + x] = table[y, 2 * x + 1]
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def integrate_pyramid(
+    image: NDArray[np.uint8],
+    layout: NDArray[np.int64],
+    tilted: int,
+    sums: NDArray[Any],
+    squares: NDArray[Any],
+    parts: int,
+) -> None:
+    """Shrink ``image`` to every level and integrate each into flat buffers, in parallel.
+
+    Args:
+        image: (H, W) grey.
+        layout: (L, 5) int64 per level: height, width, first buffer entry, entries per buffer row,
+            and the buffer column where odd columns start (0: columns keep their order). Windows two
+            pixels apart lie side by side in a buffer that is sorted into even and odd columns.
+        tilted: buffer entry where tilted integral images start, in the same layout; 0: none.
+        sums: (B,) int32 or int64, overwritten.
+        squares: (B,) uint32 or int64, overwritten.
+        parts: threads to share the levels.
+    """
+    for part in prange(parts):
+        for level in range(part, len(layout), parts):
+            height, width, start = layout[level, 0], layout[level, 1], layout[level, 2]
+            stride, odd = layout[level, 3], layout[level, 4]
+            small = resize_planes(image.reshape((1,) + image.shape), height, width)[0]
+            table = np.empty((height + 1, width + 1), sums.dtype)
+            energy = np.empty((height + 1, width + 1), squares.dtype)
+            integrate(small, table, energy)
+            _store_rows(table, sums, start, stride, odd)
+            _store_rows(energy, squares, start, stride, odd)
+            if tilted > 0:
+                integrate_tilted(small, table)
+                _store_rows(table, sums, start + tilted, stride, odd)
