@@ -52,11 +52,19 @@ _RETINANET = "Lin et al., Focal Loss for Dense Object Detection"
 ENTRIES: tuple[Entry, ...] = (
     Entry(
         "retinanet_r18", "gazehound.detectors.retinanet:retinanet_r18", 2017, _RETINANET,
-        "network", None, "RetinaNet, ResNet-18: the small all-rounder",
+        "network", 13.3, "RetinaNet, ResNet-18 and 128 channels: the small all-rounder",
     ),
     Entry(
         "retinanet_r50", "gazehound.detectors.retinanet:retinanet_r50", 2017, _RETINANET,
-        "network", None, "RetinaNet, ResNet-50: torchvision's retinanet_resnet50_fpn",
+        "network", 33.8, "RetinaNet as published; torchvision's retinanet_resnet50_fpn",
+    ),
+    Entry(
+        "retinanet_r50_v2", "gazehound.detectors.retinanet:retinanet_r50_v2", 2017, _RETINANET,
+        "network", 38.0, "GroupNorm towers, GIoU loss; torchvision's retinanet_resnet50_fpn_v2",
+    ),
+    Entry(
+        "retinanet_r101", "gazehound.detectors.retinanet:retinanet_r101", 2017, _RETINANET,
+        "network", 52.8, "RetinaNet as published, ResNet-101",
     ),
 )  # fmt: skip
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from gazehound.cli import data
+from gazehound.cli.train import train
 
 app = typer.Typer(
     name="gazehound",
@@ -35,3 +36,4 @@ def root(
 
 
 app.add_typer(data.app, name="data")
+app.command()(train)

@@ -21,7 +21,8 @@ def octave_sizes(
 ) -> tuple[tuple[float, ...], ...]:
     """Return RetinaNet's anchor sizes per level: ``scale * stride * 2^(i / per_octave)``, pixels."""
     return tuple(
-        tuple(scale * stride * 2 ** (i / per_octave) for i in range(per_octave)) for stride in strides
+        tuple(scale * stride * 2 ** (i / per_octave) for i in range(per_octave))
+        for stride in strides
     )
 
 
@@ -65,7 +66,9 @@ class AnchorGrid(nn.Module):
     def _base(self, sizes: Sequence[float]) -> Float[Tensor, "A 4"]:
         """Return the anchors of the cell at the origin; ratios outer, sizes inner."""
         ratios = torch.tensor(self.ratios, dtype=torch.float32)
-        scales = torch.tensor([int(s) if self.torchvision else s for s in sizes], dtype=torch.float32)
+        scales = torch.tensor(
+            [int(s) if self.torchvision else s for s in sizes], dtype=torch.float32
+        )
         heights = (torch.sqrt(ratios)[:, None] * scales[None]).flatten()  # A
         widths = ((1 / torch.sqrt(ratios))[:, None] * scales[None]).flatten()  # A
         base = torch.stack((-widths, -heights, widths, heights), dim=1) / 2
@@ -91,9 +94,7 @@ class AnchorGrid(nn.Module):
             levels.append((shifts[:, None] + base[None]).reshape(-1, 4))  # HWA x 4
         return torch.cat(levels)
 
-    def _steps(
-        self, level: int, grid: tuple[int, int], image: tuple[int, int]
-    ) -> tuple[int, int]:
+    def _steps(self, level: int, grid: tuple[int, int], image: tuple[int, int]) -> tuple[int, int]:
         if self.torchvision:
             return image[0] // grid[0], image[1] // grid[1]
         return self.strides[level], self.strides[level]

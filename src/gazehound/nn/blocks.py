@@ -11,8 +11,11 @@ Norm = Callable[[int], nn.Module]  # channels -> layer
 
 
 def group_norm(channels: int) -> nn.Module:
-    """GroupNorm with 32 groups (Wu & He 2018); fewer when there are not 32 channels to share out."""
-    groups = next(g for g in (32, 16, 8, 4, 2, 1) if channels % g == 0)
+    """GroupNorm with 32 groups (Wu & He 2018), or fewer, so that a group has four channels or more.
+
+    (A group of one channel on a 1 x 1 map would have nothing to normalise by.)
+    """
+    groups = next(g for g in (32, 16, 8, 4, 2, 1) if channels % g == 0 and channels // g >= 4)
     return nn.GroupNorm(groups, channels)
 
 
@@ -46,9 +49,7 @@ class ConvNorm(nn.Sequential):
             self.act = nn.ReLU(inplace=True)
 
 
-def flatten_cells(
-    maps: Float[Tensor, "B AC H W"], per_cell: int
-) -> Float[Tensor, "B HWA C"]:
+def flatten_cells(maps: Float[Tensor, "B AC H W"], per_cell: int) -> Float[Tensor, "B HWA C"]:
     """Bring a head's map (B, A*C, H, W) to rows: cell by cell, anchor by anchor, C numbers each.
 
     A row-major walk over cells with the anchors of one cell side by side is the order in which

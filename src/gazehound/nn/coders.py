@@ -42,7 +42,9 @@ class DeltaCoder:
         anchor_size, size = anchor_size.clamp(min=1e-4), size.clamp(min=1e-4)
         shift = (centre - anchor_centre) / anchor_size
         growth = torch.log(size / anchor_size)
-        return torch.cat((shift * shift.new_tensor((wx, wy)), growth * growth.new_tensor((ww, wh))), -1)
+        return torch.cat(
+            (shift * shift.new_tensor((wx, wy)), growth * growth.new_tensor((ww, wh))), -1
+        )
 
     def decode(
         self, deltas: Float[Tensor, "*N 4"], anchors: Float[Tensor, "*M 4"]

@@ -24,7 +24,9 @@ class MaxIoUAssigner:
         ConfigError: not 0 <= negative <= positive <= 1.
     """
 
-    def __init__(self, positive: float = 0.5, negative: float = 0.4, *, keep_best: bool = True) -> None:
+    def __init__(
+        self, positive: float = 0.5, negative: float = 0.4, *, keep_best: bool = True
+    ) -> None:
         if not 0 <= negative <= positive <= 1:
             raise ConfigError(
                 f"need 0 <= negative <= positive <= 1; got negative={negative}, positive={positive}"

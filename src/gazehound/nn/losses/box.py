@@ -47,12 +47,13 @@ class IoULoss:
 
     Args:
         kind: ``iou``, ``giou``, ``diou`` or ``ciou``.
+        weight: factor on the loss.
     """
 
-    def __init__(self, kind: str = "giou") -> None:
+    def __init__(self, kind: str = "giou", weight: float = 1.0) -> None:
         if kind not in KINDS:
             raise unknown_name("overlap measure", kind, KINDS)
-        self.overlap = KINDS[kind]
+        self.overlap, self.weight = KINDS[kind], weight
 
     def __call__(
         self,
@@ -67,4 +68,4 @@ class IoULoss:
         keep = positive[..., None]
         boxes = coder.decode(deltas.float(), anchors).where(keep, anchors)
         loss = 1 - self.overlap(boxes, truths.where(keep, anchors))
-        return (loss * positive).sum(dim=1)
+        return self.weight * (loss * positive).sum(dim=1)

@@ -16,7 +16,10 @@ def prior_bias(prior: float = 0.01) -> float:
 
 
 def focal_loss(
-    logits: Float[Tensor, "*N"], targets: Float[Tensor, "*N"], alpha: float = 0.25, gamma: float = 2.0
+    logits: Float[Tensor, "*N"],
+    targets: Float[Tensor, "*N"],
+    alpha: float = 0.25,
+    gamma: float = 2.0,
 ) -> Float[Tensor, "*N"]:
     """Sigmoid focal loss, element by element: ``-alpha_t (1 - p_t)^gamma log(p_t)``.
 

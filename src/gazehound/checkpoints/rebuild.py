@@ -1,0 +1,99 @@
+"""From a catalogue name or a native checkpoint to a living detector, and back to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gazehound.catalog import find
+from gazehound.checkpoints.native import (
+    Header,
+    load_arrays,
+    load_tensors,
+    read_header,
+    save_arrays,
+    save_tensors,
+)
+from gazehound.detectors.detector import Detector, Fittable
+from gazehound.errors import CheckpointError, ConfigError
+from gazehound.records import Classes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def build(
+    name: str,
+    classes: Classes,
+    arguments: Mapping[str, Any] | None = None,
+    preprocess: Mapping[str, Any] | None = None,
+) -> tuple[Detector, Header]:
+    """Build an untrained detector of the catalogue, and the header that its checkpoints will carry.
+
+    Raises:
+        ConfigError: the name or an argument is unknown, or an argument's value is wrong.
+    """
+    entry = find(name)
+    arguments = dict(arguments or {})
+    more: dict[str, Any] = {}
+    if entry.kind == "network":
+        from gazehound.data.preprocess import Preprocess
+
+        settings = Preprocess.from_dict(preprocess or {})
+        more, preprocess = {"preprocess": settings}, settings.to_dict()
+    try:
+        detector: Detector = entry.resolve()(classes, **more, **arguments)
+    except TypeError as error:
+        if "unexpected keyword" not in str(error):
+            raise
+        raise ConfigError(f"model '{entry.name}': {str(error).split(') ')[-1]}") from None
+    return detector, Header(entry.name, arguments, classes, dict(preprocess or {}))
+
+
+def load(file: str | Path) -> tuple[Detector, Header]:
+    """Rebuild the detector of a native checkpoint with its weights.
+
+    Raises:
+        CheckpointError: the file is not a whole gazehound checkpoint, or its tensors do not fit.
+    """
+    header = read_header(file)
+    # What the backbone once started from does not matter now: never look for pretrained weights.
+    arguments = {
+        **header.arguments,
+        **({"pretrained": False} if "pretrained" in header.arguments else {}),
+    }
+    if header.arguments.get("pretrained") and "norm" not in arguments:
+        arguments["norm"] = "frozen"  # what ``norm=None`` meant when it was built
+    detector, _ = build(header.detector, header.classes, arguments, header.preprocess)
+    if isinstance(detector, Fittable):
+        detector.load_arrays(load_arrays(file)[0])
+    else:
+        _load_state(detector, load_tensors(file)[0], Path(file))
+    return detector, header
+
+
+def _load_state(network: Any, tensors: Mapping[str, Tensor], file: Path) -> None:
+    """Load a state dict; every difference is an error that names the first tensors that differ."""
+    wanted = network.state_dict()
+    missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
+    shapes = [
+        f"{n} is {tuple(tensors[n].shape)}, not {tuple(wanted[n].shape)}"
+        for n in sorted(wanted.keys() & tensors.keys())
+        if tensors[n].shape != wanted[n].shape
+    ]
+    problems = [f"missing {n}" for n in missing] + [f"unknown {n}" for n in extra] + shapes
+    if problems:
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        raise CheckpointError(
+            f"{file}: its tensors do not fit the architecture: {'; '.join(problems[:3])}{more}"
+        )
+    network.load_state_dict(dict(tensors))
+
+
+def save(file: str | Path, detector: Detector, header: Header) -> None:
+    """Write a detector and its header to a native checkpoint."""
+    if isinstance(detector, Fittable):
+        save_arrays(file, detector.arrays(), header)
+    else:
+        save_tensors(file, detector.state_dict(), header)  # type: ignore[attr-defined]

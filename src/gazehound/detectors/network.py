@@ -1,0 +1,83 @@
+"""What every network detector shares: ``predict``, and nothing else. Nobody overrides it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gazehound.data.preprocess import Preprocess
+from gazehound.nn.postprocess import Found
+from gazehound.records import Batch, Classes, Detections, Targets
+
+
+class Network(nn.Module):
+    """A Trainable detector: subclasses give ``forward``, ``losses`` and ``decode``.
+
+    Attributes:
+        classes: names and ids of the labels.
+        preprocess: how images become network inputs at prediction.
+    """
+
+    def __init__(self, classes: Classes, preprocess: Preprocess) -> None:
+        super().__init__()
+        self.classes = classes
+        self.preprocess = preprocess
+
+    def losses(self, outputs: Any, targets: Targets) -> dict[str, Tensor]:
+        """Return named scalar losses; their sum is minimised."""
+        raise TypeError(f"{type(self).__name__} does not define its losses")
+
+    def decode(self, outputs: Any, sizes: Tensor) -> Found:
+        """Turn outputs into padded detections in pixels of the network input."""
+        raise TypeError(f"{type(self).__name__} does not define its decoding")
+
+    def predict(
+        self, images: Sequence[NDArray[np.uint8]], *, score: float | None = None
+    ) -> list[Detections]:
+        """Detect on (H, W, 3) uint8 RGB images of any sizes.
+
+        Args:
+            images: they become one batch; split a long list yourself, or use ``Model.predict``.
+            score: drop detections under this score (the detector's own limit applies first).
+
+        Returns:
+            One record per image, boxes in its pixels, best first.
+        """
+        if not images:
+            return []
+        batch = self.preprocess.batch(images).to(next(self.parameters()).device)
+        found = self.infer(batch)
+        return self.restore(found, batch, score)
+
+    @torch.inference_mode()
+    def infer(self, batch: Batch) -> Found:
+        """Run forward and decode in evaluation mode, and put the mode back."""
+        training = self.training
+        self.eval()
+        try:
+            return self.decode(self(batch.images), batch.sizes)
+        finally:
+            self.train(training)
+
+    def restore(self, found: Found, batch: Batch, score: float | None = None) -> list[Detections]:
+        """Cut the padding off and map the boxes back to the original images."""
+        valid = found.valid if score is None else found.valid & (found.scores >= score)
+        columns = (found.boxes, found.scores, found.labels, valid)
+        boxes, scores, labels, keep = (column.cpu().numpy() for column in columns)
+        ids: Sequence[int | str | None] = batch.image_ids or [None] * len(batch.geometry)
+        return [
+            Detections(
+                geometry.to_original(boxes[i][keep[i]]),
+                scores[i][keep[i]].astype(np.float32),
+                labels[i][keep[i]].astype(np.int64),
+                self.classes,
+                geometry.original,
+                image_id,
+            )
+            for i, (geometry, image_id) in enumerate(zip(batch.geometry, ids, strict=True))
+        ]

@@ -1,0 +1,196 @@
+"""The public face: ``load`` or ``create`` a model, then ``fit``, ``predict``, ``evaluate``, ``save``.
+
+>>> import gazehound
+>>> model = gazehound.load("runs/cells/best.safetensors")           # doctest: +SKIP
+>>> model.predict("photo.jpg").above(0.5).names                     # doctest: +SKIP
+['WBC', 'RBC']
+
+Everything here delegates; nothing heavy is imported before it is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gazehound.catalog import BY_NAME, WEIGHTS, find
+from gazehound.checkpoints import rebuild
+from gazehound.checkpoints.native import Header
+from gazehound.data.images import read_image
+from gazehound.detectors.detector import Detector, Fittable
+from gazehound.errors import ConfigError
+from gazehound.records import Classes, Detections
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gazehound.data import Dataset
+    from gazehound.metrics import Evaluation
+
+Picture = NDArray[np.uint8] | str | Path
+"""An image: (H, W, 3) uint8 RGB, or the path of a file."""
+
+
+@dataclass
+class Model:
+    """A detector with its name, its classes and its history.
+
+    Attributes:
+        detector: the living detector.
+        header: what its checkpoint says: catalogue name, arguments, classes, preprocessing, notes.
+    """
+
+    detector: Detector
+    header: Header
+
+    @property
+    def name(self) -> str:
+        """Return the catalogue name."""
+        return self.header.detector
+
+    @property
+    def classes(self) -> Classes:
+        """Return names and original ids of the labels."""
+        return self.detector.classes
+
+    @overload
+    def predict(
+        self, images: Picture, *, score: float | None = None, batch: int = ...
+    ) -> Detections: ...
+    @overload
+    def predict(
+        self, images: Sequence[Picture], *, score: float | None = None, batch: int = ...
+    ) -> list[Detections]: ...
+    def predict(
+        self, images: Picture | Sequence[Picture], *, score: float | None = None, batch: int = 1
+    ) -> Detections | list[Detections]:
+        """Detect objects.
+
+        Args:
+            images: one image or a list: arrays (H, W, 3) uint8 RGB, or paths.
+            score: lowest score kept; ``None`` keeps what the detector keeps.
+            batch: images that go through a network together.
+
+        Returns:
+            One record for one image, a list for a list; boxes in pixels of each original image.
+
+        Raises:
+            ImageError: a file cannot be read.
+            ConfigError: an array is not (H, W, 3) uint8.
+        """
+        if isinstance(images, str | Path | np.ndarray):
+            return self.predict([images], score=score)[0]
+        return [found for chunk in self._chunks(images, batch, score) for found in chunk]
+
+    def _chunks(
+        self, images: Sequence[Picture], batch: int, score: float | None
+    ) -> Iterator[list[Detections]]:
+        for start in range(0, len(images), max(1, batch)):
+            chosen = images[start : start + max(1, batch)]
+            found = self.detector.predict([_pixels(image) for image in chosen], score=score)
+            files = [str(i) if isinstance(i, str | Path) else "" for i in chosen]
+            yield [replace(f, file=file) for f, file in zip(found, files, strict=True)]
+
+    def evaluate(self, dataset: Dataset, *, batch: int = 1, progress: bool = False) -> Evaluation:
+        """Detect on every image of a data set and compare with its truths.
+
+        Returns:
+            The evaluation; ask it for ``.coco().summary`` and the like.
+
+        Raises:
+            ConfigError: the data set's classes are not this model's.
+        """
+        from gazehound.training.evaluating import evaluate
+
+        return evaluate(self.detector, dataset, batch=batch, progress=progress)
+
+    def fit(
+        self,
+        data: str | Path | Dataset,
+        *,
+        out: str | Path = "runs/model",
+        console: Console | None = None,
+        **settings: Any,
+    ) -> Model:
+        """Train on a data set; see ``Recipe`` for the settings of networks.
+
+        Returns:
+            This model, trained.
+        """
+        if isinstance(self.detector, Fittable):
+            from gazehound.data import open_dataset
+
+            split = settings.pop("train_split", "train")
+            opened = open_dataset(data, split=split) if isinstance(data, str | Path) else data
+            self.detector.fit(opened, **settings)
+            return self
+        from gazehound.training.fitting import fit_network
+
+        fit_network(self.detector, self.header, data, Path(out), console, settings)  # type: ignore[arg-type]
+        return self
+
+    def save(self, file: str | Path) -> Path:
+        """Write the native checkpoint; :func:`load` reads it back."""
+        rebuild.save(file, self.detector, self.header)
+        return Path(file)
+
+    def to(self, device: str) -> Model:
+        """Move a network to a device (``cpu``, ``cuda``, ``cuda:1``, ``mps``); classical ones stay."""
+        if hasattr(self.detector, "to"):
+            try:
+                self.detector.to(device)
+            except (RuntimeError, AssertionError) as error:
+                reason = str(error).splitlines()[0]
+                raise ConfigError(f"device '{device}' cannot be used here: {reason}") from None
+        return self
+
+
+def _pixels(image: Picture) -> NDArray[np.uint8]:
+    if isinstance(image, str | Path):
+        return read_image(image)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ConfigError(
+            f"an image must be (H, W, 3) uint8 RGB; got shape {image.shape} of {image.dtype}"
+        )
+    return image
+
+
+def load(path_or_name: str | Path) -> Model:
+    """Load a trained model: a native checkpoint, or the name of one that ships with the package.
+
+    Raises:
+        CheckpointError: the file is not a whole gazehound checkpoint.
+        ConfigError: no file, and no catalogue name with bundled weights.
+    """
+    path = Path(path_or_name)
+    if path.suffix == ".safetensors" or path.exists():
+        return Model(*rebuild.load(path))
+    entry = find(str(path_or_name))
+    if entry.weights is None:
+        bundled = [e.name for e in BY_NAME.values() if e.weights]
+        raise ConfigError(
+            f"'{entry.name}' has no trained weights in this package: train it (gazehound train "
+            f"{entry.name} --data ...) or import a file; bundled are: {', '.join(bundled) or 'none'}"
+        )
+    return Model(*rebuild.load(WEIGHTS / entry.weights))
+
+
+def create(
+    name: str,
+    classes: Classes | Sequence[str],
+    *,
+    preprocess: Mapping[str, Any] | None = None,
+    **arguments: Any,
+) -> Model:
+    """Build an untrained model of the catalogue for these classes.
+
+    Raises:
+        ConfigError: the name or an argument is unknown.
+    """
+    chosen = classes if isinstance(classes, Classes) else Classes(tuple(classes))
+    return Model(*rebuild.build(name, chosen, arguments, preprocess))

@@ -1,0 +1,124 @@
+"""From dense outputs to a handful of boxes: the best per level, decoded, clipped, non-maximum-suppressed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from gazehound.boxes.formats import clip
+from gazehound.boxes.nms import batched_nms
+from gazehound.nn.coders import DeltaCoder
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is kept after decoding.
+
+    Attributes:
+        score: lowest score, exclusive.
+        per_level: (anchor, class) pairs kept per pyramid level before NMS.
+        iou: NMS suppresses a box of the same class whose IoU with a better one is larger.
+        per_image: boxes kept per image after NMS.
+    """
+
+    score: float = 0.05
+    per_level: int = 1000
+    iou: float = 0.5
+    per_image: int = 100
+
+
+@dataclass(frozen=True)
+class Found:
+    """Detections of a batch, padded to one length, best first, in pixels of the network input.
+
+    Attributes:
+        boxes: (B, D, 4) ``xyxy``.
+        scores: (B, D); 0 where padded.
+        labels: (B, D); 0 where padded.
+        valid: (B, D).
+    """
+
+    boxes: Float[Tensor, "B D 4"]
+    scores: Float[Tensor, "B D"]
+    labels: Int[Tensor, "B D"]
+    valid: Bool[Tensor, "B D"]
+
+
+def best_per_level(
+    scores: Float[Tensor, "B L K"], level_lengths: Sequence[int], limits: Limits
+) -> tuple[Float[Tensor, "B C"], Int[Tensor, "B C"]]:
+    """Return the scores and flat (anchor * K + class) indices of each level's best pairs.
+
+    Pairs at or under ``limits.score`` come back with score 0.
+    """
+    classes = scores.shape[2]
+    picked_scores, picked_index, start = [], [], 0
+    for length in level_lengths:
+        flat = scores[:, start : start + length].flatten(1)  # B x length*K
+        top, index = flat.topk(min(limits.per_level, flat.shape[1]), dim=1)
+        picked_scores.append(top)
+        picked_index.append(index + start * classes)
+        start += length
+    candidates = torch.cat(picked_scores, dim=1)  # B x C
+    candidates = candidates.where(candidates > limits.score, 0.0)
+    return candidates, torch.cat(picked_index, dim=1)
+
+
+def decode_dense(
+    scores: Float[Tensor, "B L K"],
+    deltas: Float[Tensor, "B L 4"],
+    anchors: Float[Tensor, "L 4"],
+    level_lengths: Sequence[int],
+    sizes: Float[Tensor, "B 2"],
+    coder: DeltaCoder,
+    limits: Limits,
+) -> Found:
+    """Decode a dense detector's outputs.
+
+    Args:
+        scores: class probabilities.
+        deltas: box numbers of the coder.
+        anchors: of all levels.
+        level_lengths: anchors per level.
+        sizes: (height, width) of the image content in each input, pixels; boxes are clipped to it.
+        coder: turns deltas into boxes.
+        limits: what is kept.
+    """
+    candidates, index = best_per_level(scores, level_lengths, limits)  # B x C
+    anchor, label = index // scores.shape[2], index % scores.shape[2]
+    picked = torch.gather(deltas, 1, anchor[..., None].expand(-1, -1, 4))  # B x C x 4
+    boxes = coder.decode(picked.float(), anchors[anchor])
+    boxes = clip(boxes, sizes[:, :1], sizes[:, 1:])
+    return suppress(boxes, candidates, label, limits)
+
+
+def suppress(
+    boxes: Float[Tensor, "B C 4"],
+    scores: Float[Tensor, "B C"],
+    labels: Int[Tensor, "B C"],
+    limits: Limits,
+) -> Found:
+    """Run class-aware NMS on each image of a batch; candidates of score 0 are no candidates."""
+    kept = []
+    for image_boxes, image_scores, image_labels in zip(boxes, scores, labels, strict=True):
+        rows = torch.nonzero(image_scores > 0)[:, 0]
+        keep = batched_nms(image_boxes[rows], image_scores[rows], image_labels[rows], limits.iou)
+        kept.append(rows[keep[: limits.per_image]])
+    most = max((len(rows) for rows in kept), default=0)
+    index = torch.stack([_padded(rows, most) for rows in kept])  # B x D
+    valid = index >= 0
+    index = index.clamp(min=0)
+    return Found(
+        torch.gather(boxes, 1, index[..., None].expand(-1, -1, 4)) * valid[..., None],
+        torch.gather(scores, 1, index) * valid,
+        torch.gather(labels, 1, index) * valid,
+        valid,
+    )
+
+
+def _padded(rows: Tensor, length: int) -> Tensor:
+    return torch.cat((rows, rows.new_full((length - len(rows),), -1)))

@@ -1,0 +1,227 @@
+"""Run a recipe: the plan said aloud, the data, Lightning's trainer, the run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import warnings
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+
+from gazehound.checkpoints.native import Header
+from gazehound.data import Dataset, available_splits, open_dataset
+from gazehound.data.batching import (
+    EpochOrder,
+    TrainingSamples,
+    ValidationSamples,
+    training_loader,
+    validation_loader,
+)
+from gazehound.detectors.network import Network
+from gazehound.errors import ConfigError
+from gazehound.training import machine, run_folder
+from gazehound.training.callbacks import Bar, Recorder
+from gazehound.training.recipe import Recipe
+from gazehound.training.task import DetectionTask
+
+
+def complete(recipe: Recipe) -> Recipe:
+    """Fill in what the recipe leaves to the machine."""
+    changes: dict[str, object] = {}
+    if recipe.batch is None:
+        changes["batch"] = machine.default_batch(max((recipe.size, *recipe.sizes)))
+    if recipe.workers is None:
+        changes["workers"] = machine.default_workers()
+    return dataclasses.replace(recipe, **changes)  # type: ignore[type-var]
+
+
+def validation_split(data: str) -> str | None:
+    """Return the split to evaluate on: the one named for it, else the test split, else none."""
+    splits = available_splits(data)
+    named = [split for split in splits if split.startswith("val")]
+    return next(iter(named), "test" if "test" in splits else None)
+
+
+def open_splits(recipe: Recipe) -> tuple[Dataset, Dataset | None]:
+    """Open the training and validation splits, and check that they speak of the same classes.
+
+    Raises:
+        ConfigError: the training split has no images, or the splits' classes differ.
+    """
+    train = open_dataset(recipe.data, split=recipe.train_split)
+    if len(train) == 0:
+        raise ConfigError(f"{recipe.data}: the split '{recipe.train_split}' has no images")
+    split = recipe.val_split or validation_split(recipe.data)
+    if split is None:
+        return train, None
+    val = open_dataset(recipe.data, split=split)
+    if val.classes.names != train.classes.names or val.classes.ids != train.classes.ids:
+        raise ConfigError(
+            f"{recipe.data}: the splits '{recipe.train_split}' and '{split}' differ in "
+            f"their classes: {list(train.classes)} against {list(val.classes)}"
+        )
+    return train, val
+
+
+def fit(
+    network: Network,
+    header: Header,
+    recipe: Recipe,
+    out: Path,
+    *,
+    data: tuple[Dataset, Dataset | None] | None = None,
+    resume: bool = False,
+    console: Console | None = None,
+) -> DetectionTask:
+    """Train a network by a recipe, and write the run folder.
+
+    Args:
+        network: the detector; trained in place, and left with the averaged weights.
+        header: what the checkpoints say about it.
+        recipe: ``None`` values are filled in by :func:`complete`.
+        out: the run folder.
+        data: training and validation sets that are open already.
+        resume: go on with the run in ``out``.
+        console: where to print.
+
+    Returns:
+        The finished task; its ``evaluation`` is the last one.
+
+    Raises:
+        TrainingError: see :func:`run_folder.claim`; or the loss is no longer finite.
+        ConfigError: the recipe does not fit the data.
+    """
+    console = console or Console(stderr=True)
+    train, val = data or open_splits(recipe)
+    recipe = complete(recipe)
+    assert recipe.batch is not None and recipe.workers is not None
+    checkpoint = run_folder.claim(out, resume)
+    seed_everything(recipe.seed, workers=True, verbose=False)
+    recipe.to_yaml(out / run_folder.RECIPE)
+
+    samples = TrainingSamples(train, recipe.augment, network.preprocess, recipe.seed)
+    order = EpochOrder(len(train), recipe.batch, recipe.seed, recipe.sizes)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    task = DetectionTask(network, recipe, order, val)
+    loader = training_loader(samples, order, recipe.workers)
+    val_loader = val and validation_loader(
+        ValidationSamples(val, network.preprocess), recipe.batch, recipe.workers
+    )
+    _say_plan(console, recipe, train, val, network, order)
+    if checkpoint is None:
+        _say_estimate(console, task, samples)
+
+    bar = Bar(console, len(order) * recipe.epochs)
+    recorder = Recorder(out, header, recipe.checkpoint_minutes, recipe.patience)
+    trainer = Trainer(
+        accelerator="auto",
+        devices=1,
+        max_epochs=recipe.epochs,
+        precision=machine.lightning_precision(recipe.precision),  # type: ignore[arg-type]
+        accumulate_grad_batches=recipe.accumulate,
+        gradient_clip_val=recipe.clip or None,
+        check_val_every_n_epoch=recipe.evaluate_every,
+        callbacks=[recorder, bar],
+        logger=TensorBoardLogger(out, name="", version="tensorboard"),
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        log_every_n_steps=10,
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*(number of training batches|resuming from).*")
+        trainer.fit(task, loader, val_loader, ckpt_path=checkpoint, weights_only=True)
+    network.load_state_dict(task.averaged_weights())
+    return task
+
+
+def _say_plan(
+    console: Console,
+    recipe: Recipe,
+    train: Dataset,
+    val: Dataset | None,
+    network: Network,
+    order: EpochOrder,
+) -> None:
+    """Print what the run will do."""
+    millions = sum(p.numel() for p in network.parameters() if p.requires_grad) / 1e6
+    precision = machine.lightning_precision(recipe.precision).split("-")[0]
+    sizes = f"{min(recipe.sizes)} to {max(recipe.sizes)}" if recipe.sizes else f"{recipe.size}"
+    batch = f"batch {recipe.batch}" + (f" x {recipe.accumulate}" if recipe.accumulate > 1 else "")
+    lines = (
+        f"{recipe.model}: {millions:.1f} M trainable weights, {len(train.classes)} classes "
+        f"({', '.join(train.classes.names[:5])}{', ...' if len(train.classes) > 5 else ''})",
+        f"{len(train)} images to learn from ({recipe.train_split}), "
+        f"{len(val) if val else 'none'} to evaluate on ({val.split if val else '-'})",
+        f"{recipe.epochs} epochs of {len(order)} steps, {batch}, {sizes} px, "
+        f"{recipe.optimizer} at {recipe.lr:g}, {precision} bit on {machine.device_name()}, "
+        f"{recipe.workers} loader process(es), seed {recipe.seed}",
+    )
+    for line in lines:
+        console.print(line, highlight=False)
+
+
+def _say_estimate(console: Console, task: DetectionTask, samples: TrainingSamples) -> None:
+    """Time a step on real data and say how long an epoch will take; leaves no trace in the run.
+
+    Only forward and backward run, gradients are thrown away, and buffers (BatchNorm's statistics)
+    and the random state come back as they were.
+    """
+    order = dataclasses.replace(task.order)
+    draws = next(iter(order))
+    began = time.perf_counter()
+    batch = samples_to_batch(samples, draws)
+    loading = (time.perf_counter() - began) / max(1, task.recipe.workers or 1)
+    seconds = _time_step(task, batch)
+    steps = len(task.order)
+    epoch = steps * max(seconds, loading)
+    finish = time.strftime("%H:%M", time.localtime(time.time() + epoch * task.recipe.epochs))
+    console.print(
+        f"about {_spell(epoch)} an epoch, {_spell(epoch * task.recipe.epochs)} in all "
+        f"(done about {finish}), evaluation not counted",
+        highlight=False,
+    )
+
+
+def samples_to_batch(samples: TrainingSamples, draws: list[object]) -> object:
+    """Prepare the draws of one batch in this process."""
+    from gazehound.data.batching import Collate
+
+    return Collate(samples.preprocess)([samples[draw] for draw in draws])  # type: ignore[index]
+
+
+def _time_step(task: DetectionTask, batch: object) -> float:
+    """Return the seconds of a forward and backward pass, after one to warm up."""
+    device = torch.device(machine.device_name())
+    network = task.network.to(device)
+    buffers = {name: value.clone() for name, value in network.named_buffers()}
+    rng = torch.get_rng_state()
+    moved = task.transfer_batch_to_device(batch, device, 0)  # type: ignore[arg-type]
+    precision = machine.lightning_precision(task.recipe.precision)
+    dtype = torch.bfloat16 if precision.startswith("bf16") else torch.float16
+    seconds = 0.0
+    for _ in range(2):
+        began = time.perf_counter()
+        with torch.autocast(device.type, dtype, enabled=precision.endswith("mixed")):
+            losses = task.network.losses(network(moved.images), moved.targets)  # type: ignore[arg-type]
+        torch.stack(list(losses.values())).sum().backward()
+        float(next(iter(losses.values())).detach())  # wait for the device
+        seconds = time.perf_counter() - began
+    network.zero_grad(set_to_none=True)
+    for name, value in network.named_buffers():
+        value.copy_(buffers[name])
+    torch.set_rng_state(rng)
+    return seconds
+
+
+def _spell(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

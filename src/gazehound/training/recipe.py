@@ -1,0 +1,136 @@
+"""Recipes: everything that decides a training run, as one typed record that is written to the run
+folder as YAML and read back.
+
+Values are checked when a recipe is made, by whichever way it was made (Python, YAML, command line).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from gazehound.data.transforms import Augment
+from gazehound.errors import ConfigError, GazehoundError
+
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Recipe:
+    """One training run.
+
+    Attributes:
+        model: a name of the catalogue.
+        arguments: the builder's arguments.
+        data: the data set's path.
+        train_split: what to learn from.
+        val_split: what to evaluate on after each epoch; ``None`` takes ``val`` where there is one.
+        epochs: passes over the data.
+        size: input size in pixels: the longer side of the image.
+        sizes: multi-scale training: each batch draws its size from these; empty for one size.
+        batch: images per step and process; ``None`` takes what fits this machine.
+        accumulate: steps whose gradients are added before the optimiser moves.
+        optimizer: ``adamw`` or ``sgd``.
+        lr: learning rate for ``reference_batch`` images per optimiser step; scaled in proportion.
+        reference_batch: see ``lr``; ``None`` takes ``lr`` as it is.
+        backbone_lr: factor on the learning rate of the backbone.
+        weight_decay: on weights of convolutions and matrices; never on biases and norms.
+        momentum: of SGD (and beta1 of AdamW).
+        schedule: ``onecycle``, ``cosine``, ``multistep`` or ``constant``, after the warm-up.
+        warmup: share of all steps in which the learning rate rises.
+        milestones: shares of all steps at which ``multistep`` divides the learning rate by ten.
+        precision: ``32``, ``bf16``, ``fp16`` or ``auto``: bf16 where the machine computes it natively.
+        clip: largest norm of the gradient; 0 for none.
+        ema: decay of the averaged weights that are evaluated and saved; 0 for none.
+        patience: stop after so many evaluations without a better AP; 0 for never.
+        evaluate_every: epochs between evaluations; the last epoch is always evaluated.
+        checkpoint_minutes: also write the resume file this often inside an epoch; 0 for only at its end.
+        workers: loader processes; ``None`` takes what fits this machine.
+        seed: of everything random.
+        augment: see :class:`Augment`.
+    """
+
+    model: str
+    data: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    train_split: str = "train"
+    val_split: str | None = None
+    epochs: Positive = 30
+    size: Annotated[int, Field(ge=32, le=4096)] = 640
+    sizes: tuple[Annotated[int, Field(ge=32, le=4096)], ...] = ()
+    batch: Positive | None = None
+    accumulate: Positive = 1
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: Annotated[float, Field(gt=0)] = 6e-4
+    reference_batch: Positive | None = None
+    backbone_lr: Annotated[float, Field(ge=0)] = 1.0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.02
+    momentum: Fraction = 0.9
+    schedule: Literal["onecycle", "cosine", "multistep", "constant"] = "onecycle"
+    warmup: Fraction = 0.1
+    milestones: tuple[Fraction, ...] = (0.67, 0.89)
+    precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
+    clip: Annotated[float, Field(ge=0)] = 10.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.998
+    patience: Annotated[int, Field(ge=0)] = 0
+    evaluate_every: Positive = 1
+    checkpoint_minutes: Annotated[float, Field(ge=0)] = 10.0
+    workers: Annotated[int, Field(ge=0)] | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    augment: Augment = field(default_factory=Augment)
+
+    def to_yaml(self, file: Path) -> None:
+        """Write the recipe."""
+        values = asdict(self)  # type: ignore[call-overload]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(_plain(values), sort_keys=False)
+        file.write_text(f"# A gazehound recipe: gazehound train --recipe {file.name}\n{text}")
+
+
+def _plain(value: Any) -> Any:
+    """Turn tuples into lists, which YAML shows readably."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def make_recipe(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
+    """Check plain values and make a recipe of them.
+
+    Raises:
+        ConfigError: an unknown key, or a value out of its range; names the key and what came.
+    """
+    try:
+        return TypeAdapter(Recipe).validate_python(dict(values))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"] if part != "Recipe")
+        came = "" if problem["type"] == "missing" else f"; got {problem['input']!r}"
+        raise ConfigError(f"{where}: {key}: {problem['msg'].lower()}{came}") from None
+    except GazehoundError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def read_recipe(file: str | Path, **changes: Any) -> Recipe:
+    """Read a recipe from YAML, with some values changed.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or holds wrong values.
+    """
+    path = Path(file)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: a recipe is a table of settings; got {type(values).__name__}")
+    return make_recipe({**values, **changes}, where=str(path))

@@ -1,0 +1,89 @@
+"""A run's folder: what is written there, whole or not at all, and how a resumed run goes on in it.
+
+recipe.yaml         what was asked for, complete
+last.ckpt           everything needed to resume (read with ``weights_only``: no foreign classes)
+best.safetensors    the detector with the best AP on the validation split so far
+last.safetensors    the detector of the last epoch
+history.csv         a row per epoch: losses, learning rate, COCO's numbers, seconds
+steps.csv           a row per optimiser step: losses, learning rate
+tensorboard/        the same for TensorBoard
+report.html         curves, tables and pictures
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from gazehound.errors import TrainingError
+
+RECIPE, RESUME = "recipe.yaml", "last.ckpt"
+BEST, LAST = "best.safetensors", "last.safetensors"
+HISTORY, STEPS, REPORT = "history.csv", "steps.csv", "report.html"
+
+
+class CsvLog:
+    """A CSV file that grows by rows and survives being killed and resumed.
+
+    Args:
+        file: where.
+        key: the column that counts; on resuming, rows at or beyond the resumed count are dropped,
+            because they will be written again.
+    """
+
+    def __init__(self, file: Path, key: str) -> None:
+        self.file, self.key = file, key
+
+    def keep_below(self, count: int) -> None:
+        """Drop the rows whose key is ``count`` or more (all rows for 0)."""
+        rows = [row for row in self.read() if row[self.key] < count]
+        self.file.unlink(missing_ok=True)
+        for row in rows:
+            self.write(row)
+
+    def write(self, row: Mapping[str, float | None]) -> None:
+        """Append one row; the first row decides the columns."""
+        fresh = not self.file.exists()
+        with self.file.open("a", newline="") as stream:
+            writer = csv.DictWriter(stream, fieldnames=list(row))
+            if fresh:
+                writer.writeheader()
+            writer.writerow({k: "" if v is None else f"{v:.10g}" for k, v in row.items()})
+
+    def read(self) -> list[dict[str, float]]:
+        """Return all rows; empty cells are left out, an unfinished last line too."""
+        if not self.file.exists():
+            return []
+        with self.file.open(newline="") as stream:
+            rows: Sequence[Mapping[str, str | None]] = list(csv.DictReader(stream))
+        whole = [row for row in rows if None not in row.values()]
+        return [{k: float(v) for k, v in row.items() if v} for row in whole]
+
+
+def claim(folder: Path, resume: bool) -> Path | None:
+    """Make the run folder and return the file to resume from, or ``None`` for a fresh run.
+
+    Raises:
+        TrainingError: there is a run here already and ``resume`` was not asked for, or there is
+            nothing to resume.
+    """
+    checkpoint = folder / RESUME
+    if resume:
+        if not checkpoint.exists():
+            raise TrainingError(f"{folder}: nothing to resume: there is no {RESUME}")
+        return checkpoint
+    if (folder / RECIPE).exists() and checkpoint.exists():
+        raise TrainingError(
+            f"{folder}: holds a run already; go on with --resume, or give another --out"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (HISTORY, STEPS):
+        (folder / name).unlink(missing_ok=True)
+    return None
+
+
+def replace_whole(part: Path, file: Path) -> None:
+    """Put a finished temporary file in its place, in one step."""
+    os.replace(part, file)  # noqa: PTH105  (atomic on one file system)

@@ -1,0 +1,154 @@
+"""The Lightning task: one training step, one validation pass, for any Trainable detector."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from gazehound.data.batching import EpochOrder
+from gazehound.data.dataset import Dataset
+from gazehound.detectors.network import Network
+from gazehound.errors import TrainingError
+from gazehound.metrics import Evaluation
+from gazehound.records import Batch
+from gazehound.training.ema import Ema
+from gazehound.training.recipe import Recipe
+from gazehound.training.schedules import lr_factor, make_optimizer, parameter_groups
+
+
+class DetectionTask(LightningModule):
+    """Sums a detector's losses, steps its optimiser, evaluates its average.
+
+    Args:
+        network: the detector.
+        recipe: of the run; complete (no ``None`` left).
+        order: of the training images; its position is saved and restored.
+        validation: the images to evaluate on, or ``None``.
+
+    Attributes:
+        result: the last evaluation's COCO result, or ``None``.
+        evaluation: its accumulator, for curves and reports.
+    """
+
+    def __init__(
+        self, network: Network, recipe: Recipe, order: EpochOrder, validation: Dataset | None
+    ) -> None:
+        super().__init__()
+        self.network, self.recipe, self.order, self.validation = network, recipe, order, validation
+        self.ema = Ema(network, recipe.ema) if recipe.ema else None
+        self.evaluation: Evaluation | None = None
+        self.summary: dict[str, float | None] = {}
+        self.step_losses: dict[str, float] = {}
+        self._rng: dict[str, Tensor] = {}
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Return the optimiser steps of one epoch."""
+        return math.ceil(len(self.order) / self.recipe.accumulate)
+
+    def averaged_weights(self) -> dict[str, Tensor]:
+        """Return the detector's state with the averaged weights in it: what is saved and shipped."""
+        state = dict(self.network.state_dict())
+        return {**state, **(self.ema.average if self.ema is not None else {})}
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser and its per-step schedule."""
+        images = (self.recipe.batch or 1) * self.recipe.accumulate * self.order.world
+        scale = images / self.recipe.reference_batch if self.recipe.reference_batch else 1.0
+        groups = parameter_groups(self.network, self.recipe, self.recipe.lr * scale)
+        optimizer = make_optimizer(groups, self.recipe)
+        factor = lr_factor(self.recipe, self.steps_per_epoch * self.recipe.epochs)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def transfer_batch_to_device(self, batch: Batch, device: Any, dataloader_idx: int) -> Batch:
+        """Move a batch, and lay its images out channels-last, which convolutions are fastest in."""
+        moved = batch.to(device, non_blocking=True)
+        moved.images.data = moved.images.contiguous(memory_format=torch.channels_last)
+        return moved
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """Return the sum of the detector's losses."""
+        assert batch.targets is not None
+        losses = self.network.losses(self.network(batch.images), batch.targets)
+        total = torch.stack(list(losses.values())).sum()
+        if self._is_logged(index):
+            self.step_losses = {name: float(loss.detach()) for name, loss in losses.items()}
+            self.step_losses["total"] = float(total.detach())
+            self._need_finite(batch)
+        return total
+
+    def _is_logged(self, index: int) -> bool:
+        """Say whether this step's numbers are read: always on the CPU, where it costs nothing."""
+        return self.device.type == "cpu" or index % 10 == 0
+
+    def _need_finite(self, batch: Batch) -> None:
+        bad = [
+            n for n, value in self.step_losses.items() if not math.isfinite(value) and n != "total"
+        ]
+        if bad:
+            images = ", ".join(str(i) for i in batch.image_ids)
+            raise TrainingError(
+                f"the loss '{bad[0]}' is {self.step_losses[bad[0]]} at step {self.global_step} "
+                f"(images {images}); a smaller learning rate (--lr) or gradient clipping usually helps"
+            )
+
+    def on_before_zero_grad(self, optimizer: torch.optim.Optimizer) -> None:
+        """Move the average after each optimiser step (Lightning zeroes gradients before the next)."""
+        if self.ema is not None and self.global_step > self.ema.updates:
+            self.ema.update()
+
+    def on_validation_epoch_start(self) -> None:
+        """Put the averaged weights in, and start a fresh evaluation."""
+        if self.ema is not None:
+            self.ema.swap()
+        self.evaluation = Evaluation(self.network.classes)
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """Detect on a batch and hand the boxes to the evaluation."""
+        assert self.validation is not None and self.evaluation is not None
+        detections = self.network.restore(self.network.infer(batch), batch)
+        for offset, found in enumerate(detections):
+            position = index * self.trainer.val_dataloaders.batch_size + offset  # type: ignore[union-attr]
+            row = self.order.rank + position * self.order.world
+            self.evaluation.add(self.validation.annotations(row), found)
+
+    def on_validation_epoch_end(self) -> None:
+        """Compute COCO's numbers; the weights of the run come back in."""
+        assert self.evaluation is not None
+        self.summary = dict(self.evaluation.coco().summary)
+        self.log("AP", float(self.summary["AP"] or 0.0))
+        if self.ema is not None:
+            self.ema.swap()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what Lightning does not keep: the average, the data position, the random state."""
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        epoch = self.trainer.current_epoch
+        finished = done >= len(self.order)
+        checkpoint["gazehound"] = {
+            "ema": self.ema.state_dict() if self.ema is not None else {},
+            "epoch": epoch + 1 if finished else epoch,
+            "start": 0 if finished else done,
+            "rng": torch.get_rng_state(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it back."""
+        ours = checkpoint["gazehound"]
+        if self.ema is not None and ours["ema"]:
+            self.ema.load_state_dict(ours["ema"])
+        self.order.epoch, self.order.start = int(ours["epoch"]), int(ours["start"])
+        self._rng = {"cpu": ours["rng"]}
+
+    def on_train_start(self) -> None:
+        """Restore the random state last, after everything that draws from it at start-up."""
+        if self._rng:
+            torch.set_rng_state(self._rng["cpu"])
