@@ -7,6 +7,8 @@ What that cannot decide (longer numbers, subnormals) is reported, and the caller
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -140,8 +142,8 @@ def _exponent(text: NDArray[np.uint8], at: int, end: int) -> tuple[int, int, int
         return 0, at, BROKEN
     if after - at > 4:
         return 0, after, LONG
-    power = int(value)
-    return -power if down else power, after, FINE
+    power: Any = np.int64(value)  # signed, or Numba would mix it to a float
+    return (-power if down else power), after, FINE
 
 
 @njit(cache=True, nogil=True, inline="always")
