@@ -1,8 +1,8 @@
 """One source for NumPy arrays and torch tensors: find the module whose functions fit the array.
 
 NumPy 2 and torch agree on the names used in this folder (``maximum``, ``stack(axis=)``, ``atan``,
-``clip``), so the IoU family is written once. Torch is never imported here: an array that is a tensor
-proves that it is already loaded.
+``clip``), so the IoU family is written once. Torch is never imported here: an array that is a
+tensor proves that it is already loaded.
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from gazehound.boxes.arrays import Array, namespace
 from gazehound.errors import ConfigError, unknown_name
 
@@ -91,6 +93,6 @@ def clip(boxes: Array, height: Array, width: Array) -> Array:
 
 def _between_zero_and(xp: Array, values: Array, limit: Array) -> Array:
     positive = xp.clip(values, 0, None)
-    if isinstance(limit, int | float):
-        return xp.clip(positive, None, limit)
-    return xp.minimum(positive, limit)
+    if isinstance(limit, int | float | np.number):
+        return xp.clip(positive, None, float(limit))
+    return xp.minimum(positive, xp.asarray(limit, dtype=values.dtype))
