@@ -88,6 +88,6 @@ def test_nothing_and_wrong_arguments():
     with pytest.raises(ConfigError, match="did you mean gaussian"):
         soft_nms(rows, scores, method="gauss")
     with pytest.raises(ConfigError, match="sigma must be above 0"):
-        soft_nms(rows, scores, sigma=0)
+        soft_nms(rows, scores, sigma=0.0)
     with pytest.raises(ConfigError, match="scores per box"):
         soft_nms(rows, scores[:1])
