@@ -34,7 +34,7 @@ def coco_document(count=2, **changes):
 
 
 def coco(root: Path, document=None, split="train") -> Path:
-    document = document or coco_document()
+    document = coco_document() if document is None else document
     (root / "annotations").mkdir(parents=True, exist_ok=True)
     file = root / "annotations" / f"instances_{split}.json"
     file.write_text(document if isinstance(document, str) else json.dumps(document))

@@ -154,9 +154,10 @@ def _shifted(
     label_of_id: dict[Any, int], annotations: list[Record], shift: int, reading: _Reading
 ) -> dict[Any, int]:
     """Return the label of every id as annotations use it, and note ids that count from 0."""
-    used = {annotation.get("category_id") for annotation in annotations if shift == 0}
     count = len(label_of_id)
-    if list(label_of_id) == list(range(1, count + 1)) and 0 in used and count not in used:
+    used = [annotation.get("category_id") for annotation in annotations]
+    plain = shift == 0 and list(label_of_id) == list(range(1, count + 1))
+    if plain and 0 in used and count not in used:
         message = f"annotations use the ids 0 to {count - 1}, the categories are 1 to {count}"
         reading.note("class-zero-based", message)
     return {category - shift: label for category, label in label_of_id.items()}
@@ -197,7 +198,7 @@ def _image_table(
 
 
 def _image_problem(record: Record) -> str:
-    if type(record.get("id")) not in (int, str):
+    if not _is_id(record.get("id")):
         return f"an image needs an id; got {record.get('id')!r}"
     if not isinstance(record.get("file_name"), str) or not record["file_name"]:
         return f"an image needs a file_name; got {record.get('file_name')!r}"
@@ -265,16 +266,20 @@ def _sound_places(
         if not _is_box(box):
             message = f"bbox must be four numbers (x, y, width, height); got {box!r}"
             reading.note("line-malformed", message, f"annotations[{place}]")
-        elif record["image_id"] not in row_of_image:
+        elif not _is_id(record["image_id"]) or record["image_id"] not in row_of_image:
             message = f"image_id {record['image_id']!r} is not among the {len(row_of_image)} images"
             reading.note("image-unknown", message, f"annotations[{place}]")
-        elif record["category_id"] not in label_of_id:
+        elif not _is_id(record["category_id"]) or record["category_id"] not in label_of_id:
             known = _ranges(label_of_id)
             message = f"category_id {record['category_id']!r} is not among the categories ({known})"
             reading.note("class-unknown", message, f"annotations[{place}]")
         else:
             places.append(place)
     return places
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) is int or type(value) is str
 
 
 def _is_box(box: Any) -> bool:
