@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from gazehound.cli import data
+from gazehound.cli.importing import import_command
 from gazehound.cli.train import train
 
 app = typer.Typer(
@@ -36,4 +37,5 @@ def root(
 
 
 app.add_typer(data.app, name="data")
+app.command("import")(import_command)
 app.command()(train)

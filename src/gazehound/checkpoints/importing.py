@@ -1,0 +1,52 @@
+"""Which importer reads which file: one row per source project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from gazehound.checkpoints.native import Header
+from gazehound.detectors.detector import Detector
+from gazehound.errors import ConfigError, unknown_name
+from gazehound.records import Classes
+
+Imported = tuple[Detector, Header]
+
+
+def import_file(
+    file: Path, source: str, model: str | None = None, names: Sequence[str] = ()
+) -> Imported:
+    """Read another project's weight file into a detector.
+
+    Args:
+        file: what to read.
+        source: a key of ``SOURCES``.
+        model: the catalogue name of the architecture, where the file does not say it.
+        names: class names, where the file has none.
+
+    Raises:
+        ConfigError: the source or the model is unknown.
+        CheckpointError: the file does not hold what it should.
+    """
+    if source not in SOURCES:
+        raise unknown_name("source of weights", source, SOURCES)
+    classes = Classes(tuple(names)) if names else None
+    detector, header = SOURCES[source](file, model, classes)
+    return detector, replace(header, notes={**header.notes, "imported_from": source})
+
+
+def _torchvision(file: Path, model: str | None, classes: Classes | None) -> Imported:
+    from gazehound.checkpoints.torchvision import IMPORTERS, read_state_dict
+
+    if model is None:
+        raise ConfigError(f"--source torchvision needs --model: {', '.join(IMPORTERS)}")
+    key = model.replace("-", "_")
+    if key not in IMPORTERS:
+        raise unknown_name("model of torchvision", model, IMPORTERS)
+    return IMPORTERS[key](read_state_dict(file), key, classes)
+
+
+SOURCES: dict[str, Callable[[Path, str | None, Classes | None], Imported]] = {
+    "torchvision": _torchvision,
+}
