@@ -8,6 +8,7 @@ import typer
 
 from gazehound.cli import data
 from gazehound.cli.importing import import_command
+from gazehound.cli.predict import predict
 from gazehound.cli.train import train
 
 app = typer.Typer(
@@ -39,3 +40,4 @@ def root(
 app.add_typer(data.app, name="data")
 app.command("import")(import_command)
 app.command()(train)
+app.command()(predict)

@@ -1,0 +1,62 @@
+"""``gazehound predict``: detect on files, folders, globs, videos and cameras."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Output(StrEnum):
+    """What can be written."""
+
+    IMAGES = "images"
+    COCO = "coco"
+    YOLO = "yolo"
+    VOC = "voc"
+    CSV = "csv"
+
+
+def predict(
+    model: Annotated[
+        str, typer.Argument(help="A checkpoint (.safetensors), or a name with bundled weights.")
+    ],
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="Files, folders, globs ('shots/**/*.png'), videos, a camera's number, or -."
+        ),
+    ],
+    score: Annotated[
+        float, typer.Option("--score", "-s", min=0, max=1, help="Lowest score kept.")
+    ] = 0.25,
+    output: Annotated[
+        list[Output] | None,
+        typer.Option("--format", "-f", help="What to write; may be given again. Default: images."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write into.")] = Path(
+        "runs/predict"
+    ),
+    classes: Annotated[
+        str | None, typer.Option(help="Only these classes, by name: person,dog.")
+    ] = None,
+    batch: Annotated[
+        int, typer.Option(min=1, help="Pictures that go through the network together.")
+    ] = 1,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: where the model loads.")
+    ] = None,
+) -> None:
+    """Detect objects and write annotated pictures, videos or detection files.
+
+    gazehound predict runs/cells/best.safetensors photos/ --score 0.5 --format images --format coco
+    """
+    from gazehound.cli.predicting import Options, run
+
+    formats = tuple(dict.fromkeys(o.value for o in output or [Output.IMAGES]))
+    wanted = tuple(name.strip() for name in classes.split(",")) if classes else ()
+    faults = run(Options(model, tuple(sources), score, formats, out, wanted, batch, device))
+    if faults:
+        raise typer.Exit(1)
