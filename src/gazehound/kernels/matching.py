@@ -266,3 +266,75 @@ def match(
         _match_label(found, truths, rules, label, ranges, begin, end, out)
         for j in range(truths.offsets[label], truths.offsets[label + 1]):
             begin[image[j]] = end[image[j]] = 0
+
+
+@njit(cache=True, nogil=True)
+def match_best(
+    found: Found,
+    truths: Truths,
+    rules: Rules,
+    margin: float,
+    closed: bool,
+    n_images: int,
+    labels: tuple[int, int],
+    out: Matches,
+) -> None:
+    """Match by the rule of the Pascal VOC devkit: every detection looks at its best truth only.
+
+    The truth with the highest overlap is the one meant, even if it is taken: then the detection is a
+    duplicate and false. If that truth is ignored (difficult), so is the detection.
+
+    Args:
+        found: the detections.
+        truths: the truths; ``crowd`` is not looked at.
+        rules: thresholds and limit; the area ranges are not looked at.
+        margin: added to widths and heights, 1 for corners that name whole pixels.
+        closed: an overlap of exactly the threshold is enough.
+        n_images: number of images.
+        labels: first label and one past the last.
+        out: the masks to write, of one area range.
+    """
+    begin, end = np.zeros(n_images, np.int32), np.zeros(n_images, np.int32)
+    image = truths.image
+    taken = np.zeros(len(truths.order), np.uint32)
+    for label in range(labels[0], labels[1]):
+        for j in range(truths.offsets[label], truths.offsets[label + 1]):
+            if end[image[j]] == 0:
+                begin[image[j]] = j
+            end[image[j]] = j + 1
+        for i in range(found.offsets[label], found.offsets[label + 1]):
+            if found.rank[i] >= rules.most:
+                continue
+            d = found.order[i]
+            best, at = -1.0, -1
+            for j in range(begin[found.image[d]], end[found.image[d]]):
+                iou = _overlap_with_margin(found.xywh, d, truths.xywh, j, margin)
+                if iou > best:
+                    best, at = iou, j
+            for t in range(len(rules.thresholds)):
+                limit = rules.thresholds[t]
+                if at < 0 or not (best > limit or (closed and best == limit)):
+                    continue
+                bit = np.uint32(1 << t)
+                if truths.ignored[at]:
+                    out.ignored[0, i] |= bit
+                elif not taken[at] & bit:
+                    out.true[0, i] |= bit
+                    taken[at] |= bit
+                    if t == 0 and len(out.partner) > 0:
+                        out.partner[i] = at
+        for j in range(truths.offsets[label], truths.offsets[label + 1]):
+            begin[image[j]] = end[image[j]] = 0
+
+
+@njit(cache=True, nogil=True)
+def _overlap_with_margin(
+    a: NDArray[np.float64], i: int, b: NDArray[np.float64], j: int, margin: float
+) -> float:
+    """Return the IoU of ``xywh`` boxes whose widths and heights are ``margin`` more than written."""
+    w = min(a[i, 0] + a[i, 2], b[j, 0] + b[j, 2]) - max(a[i, 0], b[j, 0]) + margin
+    h = min(a[i, 1] + a[i, 3], b[j, 1] + b[j, 3]) - max(a[i, 1], b[j, 1]) + margin
+    inter = max(w, 0.0) * max(h, 0.0)
+    area = (a[i, 2] + margin) * (a[i, 3] + margin)
+    union = area + (b[j, 2] + margin) * (b[j, 3] + margin) - inter
+    return float(inter / union) if union > 0 else 0.0

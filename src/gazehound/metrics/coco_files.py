@@ -7,8 +7,6 @@ be evaluated is one line that names the file, the entry and what was expected.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from gazehound.errors import DataError
 from gazehound.kernels.grouping import index_of_ids
 from gazehound.kernels.json_rows import after_value
+from gazehound.metrics.annotations import Annotations
 from gazehound.metrics.checks import check_boxes, check_scores, check_xywh
 from gazehound.metrics.rows import Bytes, Rows, kind_of, parse_json, read_bytes, rows_of, scan
 from gazehound.metrics.tables import Found, Tables, Truths
@@ -27,35 +26,6 @@ _TRUTH_KEYS = ("id", "image_id", "category_id", "area", "iscrowd", "ignore")
 _OPTIONAL = ("iscrowd", "ignore")
 _FOUND_KEYS = ("image_id", "category_id", "score")
 _LARGEST_ID = 2.0**53
-
-
-@dataclass(frozen=True)
-class Annotations:
-    """The truths of a data set, before there are detections.
-
-    Attributes:
-        name: the file, for messages.
-        classes: sorted by id, as pycocotools sorts them.
-        image_ids: (I,) int64, rising.
-        sizes: (I, 2) int64 height and width; zeros where the file has none.
-        files: file names of the images.
-        truths: the annotated objects.
-        images: the image entries as the file has them, in the order of ``image_ids``.
-        categories: the category entries, in the order of ``classes``.
-    """
-
-    name: str
-    classes: Classes
-    image_ids: NDArray[np.int64]
-    sizes: NDArray[np.int64]
-    files: tuple[str, ...]
-    truths: Truths
-    images: tuple[Mapping[str, Any], ...] = ()
-    categories: tuple[Mapping[str, Any], ...] = ()
-
-    def with_found(self, found: Found) -> Tables:
-        """Return the tables to evaluate."""
-        return Tables(self.classes, self.image_ids, self.truths, found, self.sizes, self.files)
 
 
 def read_coco(annotations: str | Path, detections: str | Path, any_score: bool = False) -> Tables:
@@ -134,8 +104,12 @@ def read_coco_results(path: str | Path, truth: Annotations, any_score: bool = Fa
         DataError: the file cannot be read, or an entry is wrong.
     """
     path = Path(path)
-    rows = _result_rows(path, read_bytes(path))
-    image = _places(f"{path}: ", "image_id", rows.columns["image_id"], truth.image_ids)
+    if truth.image_ids.dtype.kind == "U":
+        rows = _rows_with_names(path, truth)
+    else:
+        rows = _result_rows(path, read_bytes(path))
+    known = np.arange(len(truth.files)) if truth.image_ids.dtype.kind == "U" else truth.image_ids
+    image = _places(f"{path}: ", "image_id", rows.columns["image_id"], known)
     label = _places(
         f"{path}: ",
         "category_id",
@@ -164,6 +138,24 @@ def _result_rows(path: Path, text: Bytes) -> Rows:
             f"{path}: expected an array of {{image_id, category_id, bbox, score}}; "
             f"got {kind_of(found)}{hint}"
         )
+    return rows_of(f"{path}: ", found, _FOUND_KEYS)
+
+
+def _rows_with_names(path: Path, truth: Annotations) -> Rows:
+    """Read results whose images are named by text; ``image_id`` becomes the place of the image."""
+    found = parse_json(path, read_bytes(path).tobytes())
+    names = truth.places_by_name()
+    if isinstance(found, list):
+        for i, entry in enumerate(found):
+            if not isinstance(entry, dict) or "image_id" not in entry:
+                continue  # rows_of says what is wrong
+            name = str(entry["image_id"])
+            if name not in names:
+                raise DataError(
+                    f"{path}: [{i}]: image_id {name!r} is none of the {len(truth.files)} images "
+                    f"of {truth.name}"
+                )
+            entry["image_id"] = names[name]
     return rows_of(f"{path}: ", found, _FOUND_KEYS)
 
 

@@ -16,7 +16,11 @@ from numpy.typing import NDArray
 
 from gazehound.errors import ConfigError, DataError
 from gazehound.metrics.coco import CocoResult, evaluate_coco
+from gazehound.metrics.curves import Curve, curves
+from gazehound.metrics.kitti import KittiResult, evaluate_kitti
+from gazehound.metrics.lvis import Federation, LvisResult, evaluate_lvis
 from gazehound.metrics.tables import Found, Tables, Truths, xywh_of
+from gazehound.metrics.voc import VocResult, evaluate_voc
 from gazehound.records import Classes, Detections, Sample
 
 State = dict[str, NDArray[Any]]
@@ -29,7 +33,9 @@ _TRUTH: dict[str, tuple[type, tuple[int, ...]]] = {
     "difficult": (np.bool_, ()),
     "truncated": (np.float64, ()),
     "occluded": (np.float64, ()),
+    "dontcare": (np.float64, ()),
 }
+_EXTRAS = ("truncated", "occluded", "dontcare")
 _FOUND: dict[str, tuple[type, tuple[int, ...]]] = {
     "label": (np.int32, ()),
     "xywh": (np.float64, (4,)),
@@ -188,7 +194,7 @@ class Evaluation:
         keys = sorted(self._images)
         images = [self._images[key] for key in keys]
         truths = _joined([image.truths for image in images], _TRUTH)
-        extras = {name: truths.pop(name) for name in ("truncated", "occluded")}
+        extras = {name: truths.pop(name) for name in _EXTRAS}
         found = _joined([image.found for image in images], _FOUND)
         return Tables(
             classes=self.classes,
@@ -205,8 +211,33 @@ class Evaluation:
         )
 
     def coco(self, **options: Any) -> CocoResult:
-        """Return the COCO protocol's result; options as of ``evaluate_coco``."""
+        """Return the result of the COCO protocol; options as of ``evaluate_coco``."""
         return evaluate_coco(self.tables, **options)
+
+    def voc(self, **options: Any) -> VocResult:
+        """Return the result of Pascal VOC 2010 and later; options as of ``evaluate_voc``."""
+        return evaluate_voc(self.tables, **options)
+
+    def voc07(self, **options: Any) -> VocResult:
+        """Return the result of Pascal VOC 2007, averaged at eleven recalls."""
+        return evaluate_voc(self.tables, eleven_points=True, **options)
+
+    def kitti(self, **options: Any) -> KittiResult:
+        """Return the result of the KITTI protocol; options as of ``evaluate_kitti``."""
+        return evaluate_kitti(self.tables, **options)
+
+    def lvis(self, federation: Federation, **options: Any) -> LvisResult:
+        """Return the result of the LVIS protocol; options as of ``evaluate_lvis``.
+
+        Args:
+            federation: what is known of images and classes, by image in the order of the ids.
+            options: further options.
+        """
+        return evaluate_lvis(self.tables, federation, **options)
+
+    def curves(self, **options: Any) -> list[Curve]:
+        """Return precision and recall along the score, one curve per class; see ``curves``."""
+        return curves(self.tables, **options)
 
 
 def _truth_rows(truth: Sample) -> State:
@@ -219,7 +250,7 @@ def _truth_rows(truth: Sample) -> State:
         "difficult": np.asarray(truth.difficult, np.bool_),
         **{
             name: np.asarray(truth.extras.get(name, np.zeros(count)), np.float64)
-            for name in ("truncated", "occluded")
+            for name in _EXTRAS
         },
     }
 

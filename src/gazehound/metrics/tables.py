@@ -44,7 +44,8 @@ class Truths:
         crowd: (M,) bool, COCO's ``iscrowd``.
         difficult: (M,) bool, Pascal VOC's flag.
         phantom: (M,) bool; annotation id 0 in a COCO file, whose match pycocotools takes for none.
-        extras: further columns (KITTI's ``truncated`` and ``occluded``).
+        extras: further columns (KITTI's ``truncated`` and ``occluded``, LVIS's ``ignore``).
+        ignored: (M,) bool or empty; besides the crowds, these neither count nor hurt.
     """
 
     image: NDArray[np.int32]
@@ -55,6 +56,7 @@ class Truths:
     difficult: NDArray[np.bool_]
     phantom: NDArray[np.bool_]
     extras: dict[str, Column] = field(default_factory=dict)
+    ignored: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
 
     def __len__(self) -> int:
         return len(self.image)
@@ -139,9 +141,10 @@ class Tables:
         order, offsets = _grouped(
             truths.image, truths.label, len(self.image_ids), len(self.classes)
         )
+        ignored = truths.crowd | truths.ignored if len(truths.ignored) else truths.crowd
         return matching.Truths(
             order, offsets, truths.image[order], truths.xywh[order], truths.area[order],
-            truths.crowd[order], truths.crowd[order], truths.phantom[order],
+            ignored[order], truths.crowd[order], truths.phantom[order],
         )  # fmt: skip
 
 
