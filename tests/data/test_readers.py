@@ -326,3 +326,13 @@ def test_boxes_survive_float32(tmp_path):
     document["annotations"][0]["bbox"] = box
     boxes = open_dataset(made.coco(tmp_path, document)).boxes
     np.testing.assert_array_equal(boxes[0], np.array([0.1, 0.2, 79.9, 59.8], np.float32))
+
+
+def test_file_names_of_other_systems(tmp_path):
+    document = made.coco_document()
+    made.coco(tmp_path, document)
+    (tmp_path / "train").rename(tmp_path / "pictures")
+    document["images"][0]["file_name"] = "pictures\\1.png"
+    document["images"][1]["file_name"] = "./pictures/2.png"
+    (tmp_path / "annotations/instances_train.json").write_text(json.dumps(document))
+    assert [len(sample) for sample in open_dataset(tmp_path)] == [2, 0]

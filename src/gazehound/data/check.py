@@ -99,14 +99,13 @@ class Report:
 
     def _first_seen(self, parsed: Parsed) -> BoolArray:
         """Return which boxes are in an image that no earlier split holds (train, not trainval)."""
-        earlier: set[Path] = set()
+        earlier: set[str] = set()
         for other in self.splits.values():
             if other is parsed:
                 break
-            earlier.update(map(other.dataset.image_path, range(len(other.dataset))))
-        dataset = parsed.dataset
-        fresh = [dataset.image_path(image) not in earlier for image in range(len(dataset))]
-        return np.repeat(np.array(fresh, bool), np.diff(dataset.starts))
+            earlier.update(other.dataset.paths())
+        fresh = [path not in earlier for path in parsed.dataset.paths()]
+        return np.repeat(np.array(fresh, bool), np.diff(parsed.dataset.starts))
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything for a program, ready for JSON."""
@@ -225,11 +224,8 @@ def _image_faults(report: Report, decode: bool, whole: bool, progress: Progress)
         for parsed in report.splits.values():
             yield from missing_faults(parsed)
         return
-    files = {
-        parsed.dataset.image_path(image): None
-        for parsed in report.splits.values()
-        for image in range(len(parsed.dataset))
-    }
+    splits = report.splits.values()
+    files = dict.fromkeys(path for parsed in splits for path in parsed.dataset.paths())
     facts = inspect(list(files), progress("decoding images", len(files)))
     for parsed in report.splits.values():
         yield from file_faults(parsed, facts)

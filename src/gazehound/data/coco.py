@@ -8,8 +8,10 @@ annotation, an image or the file is kept (``extras``, ``images.extras``, ``info`
 
 from __future__ import annotations
 
+import gc
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,12 +49,18 @@ class _Reading:
         self.faults.append(Fault(code, message, self.file, place, split=self.split))
 
 
-def parse(file: Path, images: Path, split: str = "", name: str = "", shift: int = 0) -> Parsed:
+def parse(
+    file: Path,
+    folder_of: Callable[[list[str]], Path],
+    split: str = "",
+    name: str = "",
+    shift: int = 0,
+) -> Parsed:
     """Parse one COCO file.
 
     Args:
         file: the JSON file.
-        images: the folder of its images.
+        folder_of: finds the folder of the images, given their names.
         split: name of the split.
         name: name of the data set.
         shift: added to the category id of every annotation.
@@ -60,19 +68,43 @@ def parse(file: Path, images: Path, split: str = "", name: str = "", shift: int 
     Raises:
         AnnotationFileError: the file is missing, or is not JSON with the three lists.
     """
-    document = load(file)
-    reading = _Reading(str(file), split)
+    with collection_paused():
+        return _parse(load(file), _Reading(str(file), split), folder_of, name or file.stem, shift)
+
+
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """Keep the garbage collector from walking millions of fresh records again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _parse(
+    document: Record,
+    reading: _Reading,
+    folder_of: Callable[[list[str]], Path],
+    name: str,
+    shift: int,
+) -> Parsed:
+    file = Path(reading.file)
     lists = [_records(document, key, file) for key in LISTS]
     classes, label_of_id = _classes(lists[0], reading)
     label_of_id = _shifted(label_of_id, lists[2], shift, reading)
-    table, row_of_image = _image_table(lists[1], images, reading)
+    names = [record.get("file_name") for record in lists[1]]
+    folder = folder_of([_portable(text) for text in names if isinstance(text, str) and text])
+    table, row_of_image = _image_table(lists[1], folder, reading)
     truths, places, raw = _box_table(lists[2], label_of_id, row_of_image, len(table), reading)
     info = {k: v for k, v in document.items() if k not in LISTS}
     extras = _category_extras(lists[0], classes)
     if any(extras):
         info[CATEGORY_EXTRAS] = extras
-    dataset = Dataset(classes, table, truths, name or file.stem, "coco", split, info)
-    sources = np.full(len(table), str(file))
+    dataset = Dataset(classes, table, truths, name, "coco", reading.split, info)
+    sources = np.full(len(table), reading.file)
     return Parsed(dataset, tuple(reading.faults), sources, places, raw)
 
 
@@ -188,13 +220,18 @@ def _image_table(
         else:
             row_of_image[record["id"]] = len(kept)
             kept.append(record)
-    files = np.array([record["file_name"] for record in kept], np.str_)
+    files = np.array([_portable(record["file_name"]) for record in kept], np.str_)
     sizes = np.array([_size(record) for record in kept], np.int64).reshape(-1, 2)
     blank = np.flatnonzero((sizes == 0).any(axis=1))
     sizes[blank] = sizes_of(folder, files[blank].tolist())
     ids = _flat_ids([record["id"] for record in kept])
     table = ImageTable(folder, files, ids, sizes, columns_of(kept, IMAGE_KEYS))
     return table, row_of_image
+
+
+def _portable(name: str) -> str:
+    """Return a file name with the slashes of this system, without a leading ``./``."""
+    return (name if "/" in name else name.replace("\\", "/")).removeprefix("./")
 
 
 def _image_problem(record: Record) -> str:

@@ -6,8 +6,6 @@ import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
-
 from gazehound.data.faults import AnnotationFileError
 from gazehound.data.folders import named_splits
 
@@ -27,13 +25,13 @@ class CocoLayout:
     root: Path
     files: dict[str, Path]
 
-    def images_of(self, file: Path) -> Path:
-        """Return the folder that holds the images of a JSON file.
+    def images_of(self, file: Path, names: list[str]) -> Path:
+        """Return the folder that holds the images of a JSON file, given their names.
 
         Raises:
             AnnotationFileError: none of the usual folders holds one of them.
         """
-        names = _first_names(file)
+        names = names[:: max(len(names) // SAMPLED, 1)]
         folders = [folder for folder in self._candidates(file) if folder.is_dir()]
         hits = [sum((folder / name).is_file() for name in names) for folder in folders]
         if names and not any(hits):
@@ -90,13 +88,3 @@ def _looks_like_coco(file: Path) -> bool:
     with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as text:
         keys = (b'"images"', b'"annotations"', b'"categories"')
         return all(text.find(key) >= 0 for key in keys)
-
-
-def _first_names(file: Path) -> list[str]:
-    """Return some of the image names of a file, spread over the list."""
-    try:
-        images = orjson.loads(file.read_bytes()).get("images", [])
-        names = [image["file_name"] for image in images[:: max(len(images) // SAMPLED, 1)]]
-    except (OSError, ValueError, AttributeError, TypeError, KeyError):
-        return []  # the parser says what is wrong with the file
-    return [name for name in names if isinstance(name, str)]

@@ -234,6 +234,12 @@ class Dataset:
         """Return the path of image ``index`` (for a rendered one, the name it would have)."""
         return self.images.root / str(self.images.files[self._row(index)])
 
+    def paths(self) -> list[str]:
+        """Return the path of every image as text; for many images much faster than one by one."""
+        root = f"{self.images.root}/"
+        files: list[str] = self.images.files.tolist()
+        return [file if file.startswith("/") else root + file for file in files]
+
     def subset(self, indices: Sequence[int] | NDArray[Any]) -> Dataset:
         """Return the data set of only these images, in this order (indices or a mask)."""
         rows = np.asarray(indices)

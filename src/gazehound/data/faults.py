@@ -211,7 +211,7 @@ class Parsed:
 
     def image_fault(self, code: str, message: str, image: int) -> Fault:
         """Return a fault of one image file."""
-        file = str(self.dataset.image_path(image))
+        file = f"{self.dataset.images.root / str(self.dataset.files[image])}"
         return Fault(code, message, file, image=image, split=self.dataset.split)
 
     def place(self, row: int) -> str:

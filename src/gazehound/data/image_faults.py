@@ -8,11 +8,11 @@ grey thumbnail, 256 bits, and confirmed by the thumbnails themselves.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +53,7 @@ class Facts:
     thumbnail: NDArray[np.uint8] | None = None
 
 
-def inspect(files: Sequence[Path], progress: Callable[[], None]) -> dict[Path, Facts]:
+def inspect(files: Sequence[str], progress: Callable[[], None]) -> dict[str, Facts]:
     """Decode every file once; ``progress`` is called after each."""
     with ThreadPoolExecutor(THREADS) as pool:
         facts = {}
@@ -63,8 +63,8 @@ def inspect(files: Sequence[Path], progress: Callable[[], None]) -> dict[Path, F
         return facts
 
 
-def _facts(file: Path) -> Facts:
-    if not file.is_file():
+def _facts(file: str) -> Facts:
+    if not os.path.isfile(file):  # noqa: PTH113  (text paths are ten times as fast)
         return Facts("no such file", missing=True)
     try:
         image = read_image(file)
@@ -78,7 +78,7 @@ def _facts(file: Path) -> Facts:
     return Facts("", False, size, _is_turned(file), digest.digest(), np.asarray(small))
 
 
-def _is_turned(file: Path) -> bool:
+def _is_turned(file: str) -> bool:
     try:
         with Image.open(file) as image:
             return image.getexif().get(EXIF_ORIENTATION, 1) in range(2, 9)
@@ -89,17 +89,18 @@ def _is_turned(file: Path) -> bool:
 def missing_faults(parsed: Parsed) -> Iterator[Fault]:
     """Yield the images whose file is not there, without opening any."""
     known = {fault.image for fault in parsed.faults if fault.code.startswith("image-")}
-    for image in range(len(parsed.dataset)):
-        if image not in known and not parsed.dataset.image_path(image).is_file():
+    for image, file in enumerate(parsed.dataset.paths()):
+        if image not in known and not os.path.isfile(file):  # noqa: PTH113
             yield parsed.image_fault("image-missing", "no such file", image)
 
 
-def file_faults(parsed: Parsed, facts: dict[Path, Facts]) -> Iterator[Fault]:
+def file_faults(parsed: Parsed, facts: dict[str, Facts]) -> Iterator[Fault]:
     """Yield what is wrong with the image files of a split, once they were inspected."""
     dataset = parsed.dataset
     known = {fault.image for fault in parsed.faults if fault.code.startswith("image-")}
-    for image, told in enumerate(map(tuple, dataset.sizes.tolist())):
-        found = facts[dataset.image_path(image)]
+    sizes = map(tuple, dataset.sizes.tolist())
+    for image, (file, told) in enumerate(zip(dataset.paths(), sizes, strict=True)):
+        found = facts[file]
         if image in known:
             continue
         if found.problem:
@@ -121,16 +122,16 @@ def _text(size: tuple[int, ...]) -> str:
     return f"{size[1]}x{size[0]}"
 
 
-def same_pixels(facts: dict[Path, Facts]) -> list[list[Path]]:
+def same_pixels(facts: dict[str, Facts]) -> list[list[str]]:
     """Return the groups of files that hold the same pixels."""
-    groups: dict[bytes, list[Path]] = {}
+    groups: dict[bytes, list[str]] = {}
     for file, found in facts.items():
         if found.digest:
             groups.setdefault(found.digest, []).append(file)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def look_alike(facts: dict[Path, Facts]) -> list[tuple[Path, Path, int]]:
+def look_alike(facts: dict[str, Facts]) -> list[tuple[str, str, int]]:
     """Return pairs of files that look the same but differ in pixels, and their differing bits."""
     small = {file: found.thumbnail for file, found in facts.items() if found.thumbnail is not None}
     if len(small) < 2:

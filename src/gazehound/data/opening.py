@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
@@ -207,7 +208,7 @@ def _locate_coco(path: Path, name: str) -> Located | None:
 
     def parse(split: str, shift: int) -> Parsed:
         file = layout.files[split]
-        return coco.parse(file, layout.images_of(file), split, name, shift)
+        return coco.parse(file, partial(layout.images_of, file), split, name, shift)
 
     splits = tuple(split for split in layout.files if split)
     return Located(path, "coco", splits, parse)

@@ -112,7 +112,7 @@ def _parser_repairs(report: Report) -> list[str]:
 def _image_faults(report: Report, split: str) -> list[Fault]:
     """Return the faults of the images of a split, also those told for another that shares them."""
     dataset = report.splits[split].dataset
-    image_of = {str(dataset.image_path(image)): image for image in range(len(dataset))}
+    image_of = {path: image for image, path in enumerate(dataset.paths())}
     return [
         fault if fault.split == split else replace(fault, image=image_of[fault.file])
         for fault in report.faults

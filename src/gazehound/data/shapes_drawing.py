@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -79,16 +79,31 @@ class Stamp:
     """A drawn shape: how much of each pixel it covers.
 
     Attributes:
-        cover: (h, w) uint8, 255 where the shape covers the whole pixel.
-        inside: (h, w) uint8, the same for the bright part inside the rim.
+        cover: (h, h) uint8, 255 where the shape covers the whole pixel.
         x: column of the left edge in the image; may be negative.
         y: row of the top edge.
+        centre: (x, y) of the circle around it, in pixels of ``cover``.
+        polygons: its outline, relative to the centre; all but the first are holes.
+        radius: of the circle around it, pixels.
     """
 
     cover: NDArray[np.uint8]
-    inside: NDArray[np.uint8]
     x: int
     y: int
+    centre: FloatArray
+    polygons: tuple[FloatArray, ...]
+    radius: float
+
+    def inside(self) -> NDArray[np.uint8]:
+        """Return (h, h) uint8, the coverage of the bright part inside the dark rim."""
+        side = self.cover.shape[0]
+        rim = max(self.radius * (1 - RIM), 1.0) / self.radius
+        scales = [max(1 - rim, 0.1), *[1 + rim] * (len(self.polygons) - 1)]
+        rimmed = [
+            polygon * np.float32(scale) + self.centre
+            for polygon, scale in zip(self.polygons, scales, strict=True)
+        ]
+        return _fill(rimmed, side)
 
 
 def stamp(name: str, centre: tuple[float, float], radius: float, angle: float) -> Stamp:
@@ -103,22 +118,14 @@ def stamp(name: str, centre: tuple[float, float], radius: float, angle: float) -
     x, y = (int(np.floor(value - radius)) - 1 for value in centre)
     side = int(np.ceil(2 * radius)) + 4
     sine, cosine = np.sin(angle), np.cos(angle)
-    rotation = np.array([[cosine, sine], [-sine, cosine]], np.float32) * radius
+    rotation = np.array([[cosine, sine], [-sine, cosine]], np.float32) * np.float32(radius)
     offset = np.array([centre[0] - x, centre[1] - y], np.float32)
-    polygons: list[FloatArray] = [points @ rotation for points in outline(name)]
+    polygons = tuple(points @ rotation for points in outline(name))
     cover = _fill([points + offset for points in polygons], side)
-    rim = max(radius * (1 - RIM), 1.0)
-    inside = _fill([_shrink(points, rim, radius) + offset for points in polygons[:1]], side)
-    for hole in polygons[1:]:
-        inside = np.minimum(inside, 255 - _fill([hole * (1 + rim / radius) + offset], side))
-    return Stamp(cover, inside, x, y)
+    return Stamp(cover, x, y, offset, polygons, radius)
 
 
-def _shrink(points: FloatArray, rim: float, radius: float) -> FloatArray:
-    return points * np.float32(max(1 - rim / radius, 0.1))
-
-
-def _fill(polygons: list[FloatArray], side: int) -> NDArray[np.uint8]:
+def _fill(polygons: Sequence[FloatArray], side: int) -> NDArray[np.uint8]:
     """Rasterise polygons (the first filled, the others holes) to coverage (side, side)."""
     canvas = Image.new("L", (side * SUPERSAMPLING, side * SUPERSAMPLING))
     draw = ImageDraw.Draw(canvas)
@@ -151,7 +158,7 @@ def paint(image: FloatArray, drawn: Stamp, tint: Colour, light: float) -> None:
     rows, columns, patch_rows, patch_columns = crop(drawn, image.shape[0], image.shape[1])
     target = image[rows, columns]
     cover = drawn.cover[patch_rows, patch_columns, None].astype(np.float32) / 255
-    inside = drawn.inside[patch_rows, patch_columns, None].astype(np.float32) / 255
+    inside = drawn.inside()[patch_rows, patch_columns, None].astype(np.float32) / 255
     side = drawn.cover.shape[0]
     axis = np.linspace(-1, 1, side, dtype=np.float32)
     slope = np.cos(light) * axis[None, :] + np.sin(light) * axis[:, None]
@@ -176,35 +183,33 @@ def crop(drawn: Stamp, height: int, width: int) -> tuple[slice, slice, slice, sl
 
 def background(random: Random, height: int, width: int) -> tuple[FloatArray, Colour]:
     """Return a textured background (H, W, 3) float32, 0..255, and its mean colour."""
-    base = np.array([random.uniform(25, 230)] * 3) + random.uniform(-45, 45, 3)
+    base = np.clip(random.uniform(25, 230) + random.uniform(-45, 45, 3), 0, 255)
     other = np.clip(base + random.uniform(-70, 70) + random.uniform(-25, 25, 3), 0, 255)
     blend = _TEXTURES[int(random.integers(len(_TEXTURES)))](random, height, width)
-    image = np.empty((height, width, 3), np.float32)
-    for channel in range(3):
-        low, high = float(np.clip(base[channel], 0, 255)), float(other[channel])
-        np.multiply(blend, high - low, out=image[:, :, channel])
-        image[:, :, channel] += low
-    image += random.uniform(2, 9) * _grain(random, height, width)[:, :, None]
-    red, green, blue = ((np.clip(base, 0, 255) + other) / 2).tolist()
+    low, span = base.astype(np.float32), (other - base).astype(np.float32)
+    image = blend[:, :, None] * span + low
+    image += np.float32(random.uniform(2, 9)) * _grain(random, height, width)[:, :, None]
+    red, green, blue = ((base + other) / 2).tolist()
     return image, (red, green, blue)
 
 
 def _clouds(random: Random, height: int, width: int) -> FloatArray:
     """Return smooth noise of three octaves, about 0..1."""
-    total = np.zeros((height, width), np.float32)
+    total = np.zeros((max(height // 4, 8), max(width // 4, 8)), np.float32)
     for cells, strength in ((3, 0.55), (8, 0.3), (24, 0.15)):
         grid = Image.fromarray(random.random((cells, cells), np.float32))
-        total += strength * np.asarray(grid.resize((width, height), Image.Resampling.BICUBIC))
-    return total
+        total += strength * np.asarray(grid.resize(total.shape[::-1], Image.Resampling.BICUBIC))
+    large = Image.fromarray(total).resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(large)
 
 
 def _stripes(random: Random, height: int, width: int) -> FloatArray:
     """Return soft stripes of any direction, 0..1."""
     angle, period = random.uniform(0, np.pi), random.uniform(0.08, 0.3) * min(height, width)
-    x = np.arange(width, dtype=np.float32) * (2 * np.pi * np.cos(angle) / period)
-    y = np.arange(height, dtype=np.float32) * (2 * np.pi * np.sin(angle) / period)
-    waves = np.sin(x[None, :] + y[:, None] + random.uniform(0, 6))
-    return np.asarray(0.5 + 0.3 * waves + 0.2 * (_clouds(random, height, width) - 0.5))
+    x = np.arange(width, dtype=np.float32) * np.float32(2 * np.pi * np.cos(angle) / period)
+    y = np.arange(height, dtype=np.float32) * np.float32(2 * np.pi * np.sin(angle) / period)
+    waves = np.sin(x[None, :] + y[:, None])
+    return np.asarray(0.4 + 0.3 * waves + 0.2 * _clouds(random, height, width))
 
 
 def _gradient(random: Random, height: int, width: int) -> FloatArray:

@@ -25,7 +25,7 @@ def listing_faults(parsed: Parsed) -> Iterator[Fault]:
 def shared_file_faults(splits: Mapping[str, Parsed]) -> Iterator[Fault]:
     """Yield the files that two splits list, unless one is meant to hold the other (trainval)."""
     files = {
-        name: {parsed.dataset.image_path(i): i for i in range(len(parsed.dataset))}
+        name: {path: image for image, path in enumerate(parsed.dataset.paths())}
         for name, parsed in splits.items()
     }
     for a, b in separate_splits(splits):
@@ -35,10 +35,7 @@ def shared_file_faults(splits: Mapping[str, Parsed]) -> Iterator[Fault]:
 
 def separate_splits(splits: Mapping[str, Parsed]) -> list[tuple[str, str]]:
     """Return the pairs of splits of which neither holds all files of the other."""
-    files = {
-        name: {str(parsed.dataset.image_path(i)) for i in range(len(parsed.dataset))}
-        for name, parsed in splits.items()
-    }
+    files = {name: set(parsed.dataset.paths()) for name, parsed in splits.items()}
     return [
         (a, b)
         for a, b in combinations(splits, 2)
@@ -46,7 +43,7 @@ def separate_splits(splits: Mapping[str, Parsed]) -> list[tuple[str, str]]:
     ]
 
 
-def picture_faults(splits: Mapping[str, Parsed], facts: dict[Path, Facts]) -> Iterator[Fault]:
+def picture_faults(splits: Mapping[str, Parsed], facts: dict[str, Facts]) -> Iterator[Fault]:
     """Yield different files with the same pixels, and pictures that look the same."""
     members = _members(splits)
     separate = set(separate_splits(splits))
@@ -56,15 +53,15 @@ def picture_faults(splits: Mapping[str, Parsed], facts: dict[Path, Facts]) -> It
     for a, b, bits in look_alike(facts):
         first, second = members[a][0], members[b][0]
         where = "" if first[0] == second[0] else f" of {second[0]}"
-        message = f"looks like {b.name}{where} ({bits} of 256 bits differ)"
+        message = f"looks like {Path(b).name}{where} ({bits} of 256 bits differ)"
         yield splits[first[0]].image_fault("image-alike", message, first[1])
 
 
-def _members(splits: Mapping[str, Parsed]) -> dict[Path, list[Member]]:
-    members: dict[Path, list[Member]] = {}
+def _members(splits: Mapping[str, Parsed]) -> dict[str, list[Member]]:
+    members: dict[str, list[Member]] = {}
     for name, parsed in splits.items():
-        for image in range(len(parsed.dataset)):
-            members.setdefault(parsed.dataset.image_path(image), []).append((name, image))
+        for image, path in enumerate(parsed.dataset.paths()):
+            members.setdefault(path, []).append((name, image))
     return members
 
 

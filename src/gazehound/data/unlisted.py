@@ -12,11 +12,7 @@ from gazehound.data.opening import Located
 
 def unlisted_faults(located: Located, splits: Mapping[str, Parsed]) -> Iterator[Fault]:
     """Yield image files beside listed ones that no split lists, and orphaned label files."""
-    listed = {
-        parsed.dataset.image_path(image)
-        for parsed in splits.values()
-        for image in range(len(parsed.dataset))
-    }
+    listed = {Path(path) for parsed in splits.values() for path in parsed.dataset.paths()}
     folders = sorted({path.parent for path in listed})
     for folder in folders:
         for name in image_files(folder):
