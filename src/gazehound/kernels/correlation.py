@@ -50,9 +50,7 @@ def filter_bank(filters: Sequence[NDArray[np.float32]]) -> FilterBank:
 
 
 @njit(cache=True, nogil=True)
-def _shifted_planes(
-    planes: NDArray[np.float32], width: int, out: NDArray[np.float32]
-) -> None:
+def _shifted_planes(planes: NDArray[np.float32], width: int, out: NDArray[np.float32]) -> None:
     """Fill (C * width, N) with the planes (C, N), each read 0..width-1 places later."""
     channels, count = planes.shape
     for c in range(channels):
@@ -84,7 +82,7 @@ def correlate(features: NDArray[np.float32], bank: FilterBank) -> list[NDArray[n
     channels, height, width = features.shape
     shifted = np.empty((channels * bank.width, height * width), np.float32)
     _shifted_planes(features.reshape(channels, -1), bank.width, shifted)
-    partial = (bank.matrix @ shifted).reshape(-1, height, width)
+    partial = (bank.matrix @ shifted).reshape(len(bank.matrix), height, width)
     responses = []
     row = 0
     for own_height, own_width in zip(bank.heights, bank.widths, strict=True):

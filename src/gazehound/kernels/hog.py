@@ -1,14 +1,14 @@
 """Histograms of oriented gradients: the loops (Dalal & Triggs 2005, section 6).
 
-``block_grid`` resizes an image, takes its gradients and makes its whole grid of normalised blocks in
-one pass. What a pixel gives to a cell of a block is a product of a row factor and a column factor (the
-Gaussian window is separable, and so is the bilinear vote), so votes are summed over rows first, then
-over columns.
+``block_grid`` resizes an image, takes its gradients and makes its whole grid of normalised blocks
+in one pass. What a pixel gives to a cell of a block is a product of a row factor and a column
+factor (the Gaussian window is separable, and so is the bilinear vote), so votes are summed over
+rows first, then over columns.
 
 Every loop runs over neighbouring floats, which is what makes it fast: the pixels of a row are kept
 *by phase*, that is first all columns x = 0 mod s, then all x = 1 mod s, and so on, where s is the
-distance between blocks. Pixel x lies at (x mod s) * groups + x // s. The same column of all blocks is
-then one contiguous run, and the left neighbours of a run are the run before it.
+distance between blocks. Pixel x lies at (x mod s) * groups + x // s. The same column of all blocks
+is then one contiguous run, and the left neighbours of a run are the run before it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ _TINY = np.float32(2.220446049250313e-16)
 _HALF = np.float32(0.5)
 _ZERO = np.float32(0)
 _ONE = np.float32(1)
-_ROUND = np.float32(0.5)
 
 
 @njit(cache=True, nogil=True)
@@ -99,10 +98,10 @@ def _load_row(
         row[length + groups : length + 2 * groups - 1] = row[groups + 1 : 2 * groups]
         if gamma:
             for x in range(len(row)):
-                row[x] = math.sqrt(np.float32(np.int32(row[x] * UNIT + _ROUND)))
+                row[x] = math.sqrt(np.float32(np.int32(row[x] * UNIT + _HALF)))
         else:
             for x in range(len(row)):
-                row[x] = np.float32(np.int32(row[x] * UNIT + _ROUND))
+                row[x] = np.float32(np.int32(row[x] * UNIT + _HALF))
 
 
 @njit(cache=True, nogil=True)
@@ -190,9 +189,9 @@ def _hard_votes(
 ) -> None:
     """Give each magnitude whole to the bin of its angle: bin k holds k <= angle < k + 1.
 
-    The bin is the number of borders that the angle has reached. Grey values being whole numbers, many
-    angles lie on a border (45 or 90 degrees); a border's sine and cosine are rounded to 12 digits, so
-    that such a test gives exactly zero, which no arctangent of the machine's library would.
+    The bin is the number of borders that the angle has reached. Grey values being whole numbers,
+    many angles lie on a border (45 or 90 degrees); a border's sine and cosine are rounded to 12
+    digits, so that such a test gives exactly zero, which an arctangent would not.
     """
     nearest[:] = 0
     for k in range(1, bins):
@@ -229,8 +228,8 @@ def _sum_rows(
 ) -> None:
     """Sum one bin's votes over the pixel rows of a stripe, once per set of row factors.
 
-    ``low``, ``high``, ``nearest`` are (pixel rows, length); ``rows`` is (sets, pixel rows) and ``out``
-    (sets, length).
+    ``low``, ``high``, ``nearest`` are (pixel rows, length); ``rows`` is (sets, pixel rows) and
+    ``out`` (sets, length).
     """
     before = np.int32(bin_ - 1 if bin_ > 0 else bins - 1)  # its higher share falls into this bin
     this = np.int32(bin_)
@@ -277,9 +276,9 @@ def _normalise(
     energy, scale = scratch[0], scratch[1]
     limit = np.float32(clip)
     for step in range(2):
-        a, b = first if step == 0 else second
-        a, b = np.float32(a), np.float32(b)
-        energy[:] = a
+        pair = first if step == 0 else second
+        b = np.float32(pair[1])
+        energy[:] = np.float32(pair[0])
         for d in range(len(sums)):
             line = sums[d]
             for u in range(len(energy)):
@@ -359,7 +358,8 @@ def block_grid(
     for k in range(len(factors)):
         for r in range(stride[0]):
             y = (k // cells_y) * stride[0] + r
-            factors[k, r] = rows[k % cells_y, y] if y < block_y else _ZERO
+            if y < block_y:
+                factors[k, r] = rows[k % cells_y, y]
     striped = np.empty((len(factors), length), np.float32)
     sums = np.zeros((reach_y, cells_x * cells_y * bins, count_x), np.float32)
     scratch = np.empty((2, count_x), np.float32)
@@ -394,53 +394,3 @@ def block_grid(
             _normalise(sums[row % reach_y], clip, first, second, scratch, grid[row])
             sums[row % reach_y] = 0
     return grid
-
-
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
-def correlate_blocks(grid: Floats, weights: Floats, bias: float, stride: tuple[int, int]) -> Floats:
-    """Return the linear score of every window of a block grid.
-
-    Args:
-        grid: (block rows, block columns, D).
-        weights: (h, w, D), one filter.
-        bias: added to every score.
-        stride: blocks between windows, (y, x).
-
-    Returns:
-        (window rows, window columns) float32; empty when the grid is smaller than the filter.
-    """
-    height, width, length = weights.shape
-    count_y = (grid.shape[0] - height) // stride[0] + 1 if grid.shape[0] >= height else 0
-    count_x = (grid.shape[1] - width) // stride[1] + 1 if grid.shape[1] >= width else 0
-    out = np.full((count_y, count_x), np.float32(bias))
-    span = width * length
-    flat = grid.reshape(grid.shape[0], grid.shape[1] * length)
-    flat_weights = weights.reshape(height, span)
-    step = stride[1] * length
-    for y in range(count_y):
-        for j in range(height):
-            blocks = flat[y * stride[0] + j]
-            line = flat_weights[j]
-            for x in range(0, count_x - 3, 4):  # four windows share each load of a weight
-                one = blocks[x * step : x * step + span]
-                two = blocks[(x + 1) * step : (x + 1) * step + span]
-                three = blocks[(x + 2) * step : (x + 2) * step + span]
-                four = blocks[(x + 3) * step : (x + 3) * step + span]
-                a, b, c, d = _ZERO, _ZERO, _ZERO, _ZERO
-                for k in range(span):
-                    w = line[k]
-                    a += one[k] * w
-                    b += two[k] * w
-                    c += three[k] * w
-                    d += four[k] * w
-                out[y, x] += a
-                out[y, x + 1] += b
-                out[y, x + 2] += c
-                out[y, x + 3] += d
-            for x in range(count_x - count_x % 4, count_x):
-                one = blocks[x * step : x * step + span]
-                a = _ZERO
-                for k in range(span):
-                    a += one[k] * line[k]
-                out[y, x] += a
-    return out

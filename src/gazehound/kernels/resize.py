@@ -1,9 +1,9 @@
 """Bilinear resizing of 8-bit images, exact to the last bit and the same on every machine.
 
-The rule is that of OpenCV's ``INTER_LINEAR_EXACT``, which its HOG detector uses: pixel centres map by
-``x_source = (x + 0.5) * source / target - 0.5``, weights are rounded to 1/256, borders repeat, the
-weighted sum is exact and only the result is rounded. All sums stay below 2**24, so float32 holds
-them exactly, in any order, and the loops vectorise.
+The rule is that of OpenCV's ``INTER_LINEAR_EXACT``, which its HOG detector uses: pixel centres map
+by ``x_source = (x + 0.5) * source / target - 0.5``, weights are rounded to 1/256, borders repeat,
+the weighted sum is exact and only the result is rounded. All sums stay below 2**24, so float32
+holds them exactly, in any order, and the loops vectorise.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def bilinear_taps(source: int, target: int) -> tuple[NDArray[np.uint32], NDArray
 
 @njit(cache=True, nogil=True)
 def blend_rows(plane: NDArray[np.uint8], top: int, weight: float, out: NDArray[np.float32]) -> None:
-    """Write row ``top`` blended with the next one, times 256, to ``out`` (W + 1); the last repeats."""
+    """Write row ``top`` blended with the next, times 256, to ``out`` (W + 1); the last repeats."""
     rows, columns = plane.shape
     first, second = plane[top], plane[min(top + 1, rows - 1)]
     w = np.float32(weight) * _WHOLE

@@ -1,0 +1,109 @@
+"""One boosting round: the best threshold of every feature for the present weights, in parallel.
+
+Weights are whole numbers (fixed point, 62 bits), so sums are exact, do not depend on their order,
+and a round gives the same stump on every machine and number of threads.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+_NONE = -(1 << 62)
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def best_discrete(
+    order: NDArray[Any],
+    flag: int,
+    signed: NDArray[np.int64],
+    places: NDArray[np.int32],
+    gains: NDArray[np.int64],
+) -> None:
+    """Find each feature's threshold of least weighted error.
+
+    With d the signed weight (faces plus, others minus) below a threshold, the stump that calls the
+    upper side a face errs by ``W+ + d`` on weights... the other polarity by ``W- - d``; so the least
+    error lies at the least or the greatest d over the places where a threshold can stand.
+
+    Args:
+        order: (F, N) patches by rising response; ``flag`` marks where a threshold can stand.
+        flag: the marking bit.
+        signed: (N,) weights, negative for the other class.
+        places: (F, 2) output, position after which d is least, and greatest; -1: no threshold.
+        gains: (F, 2) output, minus the least d, and the greatest d.
+    """
+    mask = np.uint64(flag - 1)
+    for f in prange(len(order)):
+        total = 0
+        least, greatest = -_NONE, _NONE
+        low = high = -1
+        line = order[f]
+        for i in range(len(line)):
+            entry = np.uint64(line[i])
+            total += signed[entry & mask]
+            if entry > mask:
+                if total < least:
+                    least, low = total, i
+                if total > greatest:
+                    greatest, high = total, i
+        places[f, 0], places[f, 1] = low, high
+        gains[f, 0], gains[f, 1] = -least, greatest
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def best_gentle(
+    order: NDArray[Any],
+    flag: int,
+    both: NDArray[np.int64],
+    places: NDArray[np.int32],
+    gains: NDArray[np.float64],
+) -> None:
+    """Find each feature's threshold of least weighted squared error of a two-valued fit.
+
+    That is the greatest ``L**2 / |L| + R**2 / |R|``, L and R the signed weights on either side.
+
+    Args:
+        order: (F, N), see :func:`best_discrete`.
+        flag: the marking bit.
+        both: (N, 2) signed weights, and weights.
+        places: (F,) output, position of the best threshold; -1: none.
+        gains: (F,) output, its value.
+    """
+    mask = np.uint64(flag - 1)
+    all_signed, all_weight = both[:, 0].sum(), both[:, 1].sum()
+    for f in prange(len(order)):
+        signed, weight = 0, 0
+        best, place = -1.0, -1
+        line = order[f]
+        for i in range(len(line)):
+            entry = np.uint64(line[i])
+            row = entry & mask
+            signed += both[row, np.uint64(0)]
+            weight += both[row, np.uint64(1)]
+            if entry > mask and 0 < weight < all_weight:
+                left, right = np.float64(signed), np.float64(all_signed - signed)
+                gain = left * left / np.float64(weight)
+                gain += right * right / np.float64(all_weight - weight)
+                if gain > best:
+                    best, place = gain, i
+        places[f], gains[f] = place, best
+
+
+@njit(cache=True, parallel=True, nogil=True)
+def histograms(
+    codes: NDArray[np.uint8], both: NDArray[np.int64], out: NDArray[np.int64], parts: int
+) -> None:
+    """Sum signed weights and weights by bin: codes (F, N), both (N, 2) -> out (F, 256, 2)."""
+    for part in prange(parts):
+        for f in range(part, len(codes), parts):
+            bins = out[f]
+            bins[:] = 0
+            line = codes[f]
+            for n in range(len(line)):
+                code = np.uint64(line[n])
+                bins[code, np.uint64(0)] += both[n, 0]
+                bins[code, np.uint64(1)] += both[n, 1]
