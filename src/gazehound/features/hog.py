@@ -1,13 +1,13 @@
 """The descriptor of Dalal & Triggs, *Histograms of Oriented Gradients for Human Detection* (2005).
 
 Square roots of the grey values, [-1, 0, 1] gradients of the strongest colour channel, votes by
-magnitude into 9 unsigned orientations (section 6.2-6.3), cells of 8 x 8 pixels in overlapping blocks
-of 2 x 2 cells under a Gaussian window, L2-Hys normalisation of each block (section 6.4).
+magnitude into 9 unsigned orientations (sections 6.2-6.3), cells of 8 x 8 pixels in overlapping
+blocks of 2 x 2 cells under a Gaussian window, L2-Hys normalisation of each block (section 6.4).
 
 ``vote="trilinear"`` is the descriptor of OpenCV's ``HOGDescriptor``, number for number: votes are
-shared between neighbouring orientations and cells, and the border is mirrored. ``vote="plain"`` is
-that of scikit-image's ``hog``: each pixel votes for its own orientation and cell alone, and there is
-no Gaussian window. Both mirror the border, which makes the gradient across it zero.
+shared between neighbouring orientations and cells. ``vote="plain"`` is that of scikit-image's
+``hog``: each pixel votes for its own orientation and cell alone, and there is no Gaussian window.
+Both mirror the border, which makes the gradient across it zero.
 """
 
 from __future__ import annotations
@@ -98,12 +98,12 @@ class Hog:
         pixel = np.arange(self.side)
         cells = np.arange(self.block)[:, None]
         if self.vote == "plain":
-            return (pixel // self.cell == cells).astype(np.float32)
+            return np.asarray((pixel // self.cell == cells) / self.cell, np.float32)  # a mean
         tent = np.maximum(1 - abs((pixel + 0.5) / self.cell - 0.5 - cells), 0)
         sigma = self.side / 4 if self.sigma is None else self.sigma
-        # the window's centre lies between four pixels, at side / 2, in OpenCV's dialect on the last
+        # centred on pixel side / 2, as in OpenCV, and not between the two middle ones
         window = np.exp(-((pixel - self.side / 2) ** 2) / (2 * sigma**2))
-        return (tent * window).astype(np.float32)
+        return np.asarray(tent * window, np.float32)
 
     def grid(
         self,
@@ -126,9 +126,6 @@ class Hog:
         factors = self.cell_factors()
         plain = self.vote == "plain"
         first = _PLAIN_REGULARISER if plain else (0.0, _PER_NUMBER * self.length)
-        # a sum over pixels, where scikit-image has a mean: its epsilon grows by the cell's area
-        if plain:
-            factors = factors / np.float32(self.cell)
         height, width = planes.shape[1:] if size is None else size
         grid: FloatArray = block_grid(
             planes, (int(height), int(width)), factors, factors, (self.stride, self.stride),

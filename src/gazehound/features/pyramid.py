@@ -1,8 +1,8 @@
 """Scales of an image pyramid, and images as the 8-bit planes that pyramids are made of.
 
-The scales follow OpenCV's HOG detector: each is ``step`` times the last, a level has the image's sides
-divided by its scale and rounded (half to even), and the pyramid ends where a window no longer fits.
-Starting below 1 magnifies the image first, so that objects smaller than the window are found too.
+The scales follow OpenCV's HOG detector: each is ``step`` times the last, a level has the image's
+sides divided by its scale and rounded (half to even), and the pyramid ends where a window no longer
+fits. Starting below 1 magnifies the image first, so that objects smaller than the window are found.
 """
 
 from __future__ import annotations
