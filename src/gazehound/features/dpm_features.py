@@ -10,16 +10,15 @@ the image. Maps are (32, rows, columns) float32.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from gazehound.errors import ImageError
+from gazehound.features.threads import in_threads
 from gazehound.kernels.area_average import reduce_area
 from gazehound.kernels.dpm_features import (
     CHANNELS,
@@ -31,8 +30,6 @@ from gazehound.kernels.dpm_features import (
 
 FloatArray = NDArray[np.float32]
 Planes = NDArray[np.float64]  # (C, H, W), values 0..255
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 SMALLEST_SIDE = 5  # cells: the pyramid ends where the image's shorter side is below this
 
@@ -63,7 +60,9 @@ def planes_of(image: NDArray[Any]) -> Planes:
     if image.ndim == 2:
         image = image[:, :, None]
     if image.ndim != 3 or image.shape[2] not in (1, 3) or not image.size:
-        raise ImageError(f"an image must have shape (H, W), (H, W, 1) or (H, W, 3); got {image.shape}")
+        raise ImageError(
+            f"an image must have shape (H, W), (H, W, 1) or (H, W, 3); got {image.shape}"
+        )
     scale = 1 / 257 if image.dtype == np.uint16 else 1.0
     return np.ascontiguousarray(image.transpose(2, 0, 1), np.float64) * scale
 
@@ -124,58 +123,72 @@ class FeaturePyramid:
         """Return the map with twice the resolution of root level ``level``."""
         return self.fine[level] if level < self.interval else self.coarse[level - self.interval]
 
-    def cell_size(self, level: int) -> float:
-        """Return the side of a cell of root level ``level`` in pixels of the image."""
-        return float(self.cell * 2 ** (level / self.interval))
+    def cell_sizes(self) -> NDArray[np.float64]:
+        """Return the side of a cell of each root level in pixels of the image."""
+        return self.cell * 2.0 ** (np.arange(len(self.coarse)) / self.interval)
 
 
-def level_count(image_size: tuple[int, int], cell: int, interval: int) -> int:
-    """Return the number of root levels: down to five cells, and one whole octave at least."""
+def level_sizes(image_size: tuple[int, int], cell: int, interval: int) -> list[tuple[int, int]]:
+    """Return (height, width) of the shrunk image of every root level, pixels.
+
+    Levels end at five cells (of the image's shorter side); there is one whole octave at least.
+    """
     octaves = math.log2(min(image_size) / (SMALLEST_SIDE * cell))
-    return max(1 + math.floor(octaves * interval), interval)
+    sizes: list[tuple[int, int]] = []
+    for level in range(max(1 + math.floor(octaves * interval), interval)):
+        if level < interval:
+            sizes.append(_scaled(image_size, 2 ** (-level / interval)))
+        else:
+            sizes.append(_scaled(sizes[level - interval], 0.5))
+    return sizes
+
+
+def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    height, width = (max(int(side * scale + 0.5), 1) for side in size)
+    return height, width
 
 
 def feature_pyramid(
-    image: NDArray[Any], cell: int = 8, interval: int = 10, padding: tuple[int, int] = (0, 0)
+    image: NDArray[Any],
+    cell: int = 8,
+    interval: int = 10,
+    padding: tuple[int, int] = (0, 0),
+    only: Collection[int] | None = None,
 ) -> FeaturePyramid:
     """Build the pyramid of an image.
+
+    Args:
+        image: see :func:`planes_of`.
+        cell: side of a cell, pixels.
+        interval: levels per octave.
+        padding: (rows, columns) of truncation cells around every level.
+        only: root levels that will be scored; the maps that they do not need may be left empty.
 
     Raises:
         ImageError: see :func:`planes_of`.
     """
     planes = planes_of(image)
     size = (planes.shape[1], planes.shape[2])
-    levels = level_count(size, cell, interval)
-    coarse: dict[int, FloatArray] = {}
+    sizes = level_sizes(size, cell, interval)
+    wanted = range(len(sizes)) if only is None else only
+    unused = np.zeros((CHANNELS, 0, 0), np.float32)
+    coarse = [unused] * len(sizes)
 
     def one_scale(first: int) -> FloatArray:
         """Fill the levels first, first + interval, ...; return the fine one."""
-        shrunk = _shrink(planes, 2 ** (-first / interval))
-        gradients = oriented_gradients(shrunk)
-        for level in range(first, levels, interval):
-            if level > first:
-                shrunk = _shrink(shrunk, 0.5)
-                coarse[level] = feature_map(oriented_gradients(shrunk), cell, padding)
-            else:
-                coarse[level] = feature_map(gradients, cell, padding)
-        return feature_map(gradients, cell // 2, padding)
+        last = max((level for level in wanted if level % interval == first), default=-1)
+        if last < 0:
+            return unused
+        gradients = oriented_gradients(shrunk := _shrunk(planes, sizes[first]))
+        coarse[first] = feature_map(gradients, cell, padding)
+        for level in range(first + interval, last + 1, interval):
+            shrunk = _shrunk(shrunk, sizes[level])
+            coarse[level] = feature_map(oriented_gradients(shrunk), cell, padding)
+        return feature_map(gradients, cell // 2, padding) if first in wanted else unused
 
     fine = in_threads(one_scale, range(interval))
-    ordered = tuple(coarse[level] for level in range(levels))
-    return FeaturePyramid(tuple(fine), ordered, interval, cell, padding, size)
+    return FeaturePyramid(tuple(fine), tuple(coarse), interval, cell, padding, size)
 
 
-def _shrink(planes: Planes, scale: float) -> Planes:
-    height, width = (max(int(side * scale + 0.5), 1) for side in planes.shape[1:])
-    if (height, width) == planes.shape[1:]:
-        return planes
-    return reduce_area(planes, height, width)
-
-
-def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """Map over items on as many threads as Numba may use; the kernels release the lock."""
-    threads = numba.get_num_threads()
-    if threads == 1:
-        return [work(item) for item in items]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, items))
+def _shrunk(planes: Planes, size: tuple[int, int]) -> Planes:
+    return planes if size == planes.shape[1:] else reduce_area(planes, *size)

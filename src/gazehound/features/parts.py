@@ -11,7 +11,7 @@ distance transform. Places count from the corner of the padded maps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gazehound.errors import CheckpointError
-from gazehound.features.dpm_features import FeaturePyramid, in_threads, mirror_filter
+from gazehound.features.dpm_features import FeaturePyramid, mirror_filter
+from gazehound.features.threads import in_threads
 from gazehound.kernels.correlation import FilterBank, correlate, filter_bank
 from gazehound.kernels.distance_transform import add_deformed, best_place, distance_transform
 
@@ -93,6 +93,11 @@ class Mixture:
         sizes += [c.parts.shape[1:3] for c in self.components if len(c.parts)]
         return min(s[0] for s in sizes), min(s[1] for s in sizes)
 
+    def extent(self, level: FloatArray) -> tuple[int, int]:
+        """Return (rows, columns) of places on a padded map (32, H, W)."""
+        rows, columns = (n - s + 1 for n, s in zip(level.shape[1:], self.smallest, strict=True))
+        return max(rows, 0), max(columns, 0)
+
     @cached_property
     def roots(self) -> FilterBank:
         """Return the bank of root filters."""
@@ -142,7 +147,9 @@ class Placements:
         if not found:
             empty = np.zeros(0, np.int64)
             pairs = np.zeros((0, 2), np.int64)
-            return cls(empty.astype(np.float32), empty, empty, pairs, np.zeros((0, parts, 2), np.int64))
+            return cls(
+                empty.astype(np.float32), empty, empty, pairs, np.zeros((0, parts, 2), np.int64)
+            )
         names = ("scores", "components", "levels", "roots", "parts")
         columns = [np.concatenate([getattr(p, name) for p in found]) for name in names]
         return cls(*columns).select(np.argsort(-columns[0], kind="stable"))
@@ -170,22 +177,29 @@ def part_start(anchor: IntArray, padding: tuple[int, int]) -> tuple[int, int]:
     return int(anchor[1]) - padding[0], int(anchor[0]) - padding[1]
 
 
-def score_level(mixture: Mixture, pyramid: FeaturePyramid, level: int) -> LevelScores:
-    """Score every component at every place of one root level."""
-    smallest_y, smallest_x = mixture.smallest
+def root_scores(mixture: Mixture, pyramid: FeaturePyramid, level: int) -> FloatArray:
+    """Return the scores (components, H, W) of the roots with their biases on one root level.
+
+    All maps have the size that the smallest filter gives; ``-inf`` where a root does not fit.
+    """
     coarse = pyramid.coarse[level]
-    shape = (coarse.shape[1] - smallest_y + 1, coarse.shape[2] - smallest_x + 1)
-    scores = np.full((len(mixture.components), *shape), -np.inf, np.float32)
+    scores = np.full((len(mixture.components), *mixture.extent(coarse)), -np.inf, np.float32)
     for scored, response, component in zip(
         scores, correlate(coarse, mixture.roots), mixture.components, strict=True
     ):
         rows, columns = response.shape
         scored[:rows, :columns] = response + component.level_bias(level, pyramid.interval)
+    return scores
+
+
+def score_level(mixture: Mixture, pyramid: FeaturePyramid, level: int) -> LevelScores:
+    """Score every component at every place of one root level."""
+    scores = root_scores(mixture, pyramid, level)
     if mixture.parts is None:
         return LevelScores(level, scores, [], (0, 0))
     fine = pyramid.part_level(level)
     responses = correlate(fine, mixture.parts)
-    extent = (fine.shape[1] - smallest_y + 1, fine.shape[2] - smallest_x + 1)
+    extent = mixture.extent(fine)
     maps = iter(responses)
     for scored, component in zip(scores, mixture.components, strict=True):
         for anchor, deformation in zip(component.anchors, component.deformations, strict=True):
@@ -248,8 +262,15 @@ def place_parts(
     return Placements(scores, rows[:, 0], levels, rows[:, 1:], parts)
 
 
+LevelScorer = Callable[[int], LevelScores]
+
+
 def find_placements(
-    mixture: Mixture, pyramid: FeaturePyramid, threshold: float, most: int | None = None
+    mixture: Mixture,
+    pyramid: FeaturePyramid,
+    threshold: float,
+    most: int | None = None,
+    scorer: LevelScorer | None = None,
 ) -> Placements:
     """Return the placements that score above ``threshold``, at each place the best component's.
 
@@ -258,35 +279,29 @@ def find_placements(
         pyramid: of one image, padded with ``mixture.padding``.
         threshold: scores must be greater.
         most: the largest number kept, the best ones; None for all.
+        scorer: scores one root level; ``score_level`` unless given.
     """
 
     def one_level(level: int) -> Placements:
-        scored = score_level(mixture, pyramid, level)
-        winner = scored.scores.argmax(axis=0)
-        best = np.take_along_axis(scored.scores, winner[None], axis=0)[0]
-        y, x = np.nonzero(best > threshold)
-        if most is not None and len(y) > most:
-            kept = np.sort(np.argsort(-best[y, x], kind="stable")[:most])
-            y, x = y[kept], x[kept]
-        return place_parts(mixture, pyramid, scored, np.stack([winner[y, x], y, x], axis=1))
+        scored = scorer(level) if scorer else score_level(mixture, pyramid, level)
+        return above(mixture, pyramid, scored, threshold, most)
 
-    found = in_threads(one_level, range(len(pyramid.coarse)))
-    every = Placements.joined(found, mixture.part_count)
-    return every if most is None else every.select(np.arange(min(most, len(every))))
+    found = Placements.joined(in_threads(one_level, range(len(pyramid.coarse))), mixture.part_count)
+    return found if most is None else found.select(np.arange(min(most, len(found))))
 
 
-def filter_boxes(mixture: Mixture, pyramid: FeaturePyramid, found: Placements) -> FloatArray:
-    """Return the boxes (N, 1 + P, 4) of the root and the parts in pixels of the image, unclipped."""
-    cell = np.array([pyramid.cell_size(level) for level in range(len(pyramid.coarse))])
-    cell = cell[found.levels][:, None]
-    pad_y, pad_x = pyramid.padding
-    roots = (found.roots[:, ::-1] - (pad_x, pad_y)) * cell
-    sizes = np.array([c.root.shape[1::-1] for c in mixture.components])[found.components] * cell
-    boxes = [np.concatenate([roots, roots + sizes], axis=1)[:, None]]
-    if mixture.part_count:
-        # A part level has the same number of padded cells, each half as wide: an offset of its own.
-        half = cell[:, None] / 2
-        corners = (found.parts[:, :, ::-1] - (pad_x, pad_y)) * half
-        part_sizes = np.array(mixture.components[0].parts.shape[2:0:-1]) * half
-        boxes.append(np.concatenate([corners, corners + part_sizes], axis=2))
-    return np.concatenate(boxes, axis=1).astype(np.float32)
+def above(
+    mixture: Mixture,
+    pyramid: FeaturePyramid,
+    scored: LevelScores,
+    threshold: float,
+    most: int | None = None,
+) -> Placements:
+    """Return the placements of one level that score above ``threshold``, the best ``most``."""
+    winner = scored.scores.argmax(axis=0)
+    best = np.take_along_axis(scored.scores, winner[None], axis=0)[0]
+    y, x = np.nonzero(best > threshold)
+    if most is not None and len(y) > most:
+        kept = np.sort(np.argsort(-best[y, x], kind="stable")[:most])
+        y, x = y[kept], x[kept]
+    return place_parts(mixture, pyramid, scored, np.stack([winner[y, x], y, x], axis=1))

@@ -1,0 +1,213 @@
+"""Deformable part models (Felzenszwalb, Girshick, McAllester, Ramanan, PAMI 2010; voc-release5).
+
+    image -> feature pyramid -> roots + deformed parts -> placements -> boxes -> suppression
+
+One mixture of components per class. A component is a root filter and parts at twice its resolution;
+its mirror image is a component too. Learning is a latent SVM over where the parts stand and which
+component it is (``features.part_training``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from gazehound.boxes.formats import clip
+from gazehound.errors import CheckpointError, ConfigError, TrainingError
+from gazehound.features.dpm_features import FeaturePyramid, feature_pyramid
+from gazehound.features.part_boxes import Boxes, filter_boxes, suppress_covered
+from gazehound.features.part_cascade import cascade_level
+from gazehound.features.part_model import PartModel
+from gazehound.features.part_training import Scene, Trainer, TrainingPlan
+from gazehound.features.parts import Placements, find_placements
+from gazehound.records import Classes, Detections, FloatArray
+
+if TYPE_CHECKING:
+    from gazehound.data import Dataset
+
+
+class DPM:
+    """A mixture of deformable part models per class, behind the ``Fittable`` protocol.
+
+    Args:
+        classes: names and ids of the classes.
+        interval: pyramid levels per octave at detection.
+        box_prediction: predict the box from the parts where the model can; else the root's window.
+        cascade: give up early where parts cannot save the score, where the model is calibrated.
+        overlap: a box is dropped when a better one covers more than this share of it.
+        limit: the largest number of detections per image, the best ones.
+        plan: how to learn.
+
+    Raises:
+        ConfigError: an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        classes: Classes,
+        *,
+        interval: int = 10,
+        box_prediction: bool = True,
+        cascade: bool = False,
+        overlap: float = 0.5,
+        limit: int = 100,
+        plan: TrainingPlan | None = None,
+    ) -> None:
+        if interval < 1:
+            raise ConfigError(f"interval must be at least 1; got {interval}")
+        if not 0 <= overlap <= 1:
+            raise ConfigError(f"overlap must be in 0..1; got {overlap}")
+        self.classes = classes
+        self.interval = interval
+        self.box_prediction = box_prediction
+        self.cascade = cascade
+        self.overlap = overlap
+        self.limit = limit
+        self.plan = plan or TrainingPlan()
+        self.models: dict[int, PartModel] = {}
+
+    def predict(
+        self, images: Sequence[NDArray[np.uint8]], *, score: float | None = None
+    ) -> list[Detections]:
+        """Detect in images of any sizes; grey and 16-bit images are taken too.
+
+        Args:
+            images: each (H, W, 3), (H, W, 1) or (H, W).
+            score: the lowest score kept; None: each class's own threshold.
+
+        Raises:
+            ConfigError: the detector has not been trained.
+            ImageError: an image has another shape, or no pixels.
+        """
+        if not self.models:
+            raise ConfigError("this detector has no model yet: fit it, or load one")
+        return [self._detect(image, score) for image in images]
+
+    def _detect(self, image: NDArray[np.uint8], score: float | None) -> Detections:
+        height, width = image.shape[:2]
+        boxes, scores, labels = [], [], []
+        for label, model in self.models.items():
+            threshold = model.threshold if score is None else score
+            own_boxes, own_scores = self._detect_class(image, model, threshold)
+            boxes.append(own_boxes)
+            scores.append(own_scores)
+            labels.append(np.full(len(own_boxes), label, np.int64))
+        all_scores = np.concatenate(scores)
+        order = np.argsort(-all_scores, kind="stable")[: self.limit]
+        return Detections(
+            np.concatenate(boxes)[order].astype(np.float32),
+            all_scores[order],
+            np.concatenate(labels)[order],
+            self.classes,
+            (height, width),
+        )
+
+    def _detect_class(
+        self, image: NDArray[np.uint8], model: PartModel, threshold: float
+    ) -> tuple[Boxes, FloatArray]:
+        """Return the boxes (N, 4) and scores (N,) of one class after suppression, best first."""
+        pyramid, found = self.place(image, model, threshold)
+        filters = filter_boxes(model.mixture, pyramid, found)
+        boxes = clip(filters[:, 0], *pyramid.image_size)
+        seen = _has_area(boxes)
+        boxes, filters, found = boxes[seen], filters[seen], found.select(seen)
+        if self.box_prediction and model.regression is not None:
+            boxes = model.regression.predict(boxes, filters, found.components)
+            boxes = clip(boxes, *pyramid.image_size)
+            seen = _has_area(boxes)
+            boxes, found = boxes[seen], found.select(seen)
+        kept = suppress_covered(boxes, found.scores, self.overlap)
+        return boxes[kept], found.scores[kept]
+
+    def place(
+        self, image: NDArray[np.uint8], model: PartModel, threshold: float
+    ) -> tuple[FeaturePyramid, Placements]:
+        """Return the pyramid of an image and every placement of a model above a threshold."""
+        mixture = model.mixture
+        pyramid = feature_pyramid(image, mixture.cell, self.interval, mixture.padding)
+        scorer = None
+        if self.cascade and model.cascade is not None:
+            scorer = partial(cascade_level, mixture, model.cascade, pyramid)
+        return pyramid, find_placements(mixture, pyramid, threshold, scorer=scorer)
+
+    def fit(self, dataset: Dataset, *, seed: int = 0, progress: bool = True) -> None:
+        """Learn one mixture per class; see ``features.part_training`` for the stages.
+
+        Crowds and difficult objects are not learned from, and are no background either.
+
+        Raises:
+            TrainingError: a class has too few objects, or none that is large enough.
+        """
+        models = {}
+        for label, name in enumerate(self.classes):
+            with _progress_line(name, progress) as report:
+                trainer = Trainer(
+                    _scenes(dataset, label), self.plan, np.random.default_rng(seed), report
+                )
+                models[label] = trainer.train()
+        self.models = models
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the models of all classes, by name: ``<label>.<array>``."""
+        return {
+            f"{label}.{name}": array
+            for label, model in self.models.items()
+            for name, array in model.to_arrays().items()
+        }
+
+    def load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take the models of all classes.
+
+        Raises:
+            CheckpointError: a class has no model, or its arrays do not fit together.
+        """
+        models = {}
+        for label, name in enumerate(self.classes):
+            own = {
+                key.removeprefix(f"{label}."): array
+                for key, array in arrays.items()
+                if key.startswith(f"{label}.")
+            }
+            if not own:
+                raise CheckpointError(f"the file has no part model of class '{name}'")
+            models[label] = PartModel.from_arrays(own)
+        self.models = models
+
+
+def _scenes(dataset: Dataset, label: int) -> list[Scene]:
+    """Return the training images as one class sees them."""
+    scenes = []
+    for index in range(len(dataset)):
+        sample = dataset.annotations(index)
+        own = sample.labels == label
+        learnable = own & ~sample.crowd & ~sample.difficult
+        scenes.append(
+            Scene(partial(_picture, dataset, index), sample.boxes[learnable], sample.boxes[own])
+        )
+    return scenes
+
+
+def _picture(dataset: Dataset, index: int) -> NDArray[np.uint8]:
+    image = dataset[index].image
+    if image is None:
+        raise TrainingError(f"image {index} of the data set has no picture")
+    return image
+
+
+@contextmanager
+def _progress_line(name: str, shown: bool) -> Iterator[Callable[[str], None]]:
+    """Give a function that shows what is being done, with a clock."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, disable=not shown, transient=True) as bar:
+        task = bar.add_task(name)
+        yield lambda text: bar.update(task, description=f"{name}: {text}")
+
+
+def _has_area(boxes: Boxes) -> NDArray[np.bool_]:
+    return np.asarray((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
