@@ -30,7 +30,7 @@ Rectangle = tuple[float, float, float, float]
 
 _FIRST_COLOURS: tuple[Colour, ...] = (  # told apart by most eyes, on light and dark pictures
     (255, 56, 92), (0, 190, 120), (52, 132, 255), (255, 170, 0), (178, 92, 255), (0, 196, 222),
-    (255, 118, 40), (160, 210, 20), (255, 92, 200), (120, 130, 255),
+    (255, 118, 40), (160, 210, 20), (255, 92, 200), (250, 225, 90),
 )  # fmt: skip
 
 
@@ -157,7 +157,7 @@ class _Pen:
         ):
             frame = (x1 - grow, y1 - grow, x2 + grow, y2 + grow)
             if dashed:
-                self._dashes(frame, width, ink, self.width)
+                self._dashes(frame, width, ink, max(2, self.width))
             else:
                 self.on_lines.rectangle(frame, outline=ink, width=width)
 
