@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from gazehound.cli import data
+from gazehound.cli.evaluate import evaluate
 from gazehound.cli.importing import import_command
 from gazehound.cli.predict import predict
 from gazehound.cli.train import train
@@ -41,3 +42,4 @@ app.add_typer(data.app, name="data")
 app.command("import")(import_command)
 app.command()(train)
 app.command()(predict)
+app.command()(evaluate)
