@@ -516,3 +516,9 @@ def test_one_split_only(tmp_path):
 def test_path_objects_and_missing_folder(tmp_path):
     with pytest.raises(DataError, match="no such file or folder"):
         check(Path(tmp_path) / "nowhere")
+
+
+def test_the_documented_table_of_faults_is_the_one_in_the_code():
+    page = (Path(__file__).parent.parent.parent / "docs" / "data.md").read_text(encoding="utf-8")
+    for code, kind in KINDS.items():
+        assert f"| `{code}` | {kind.severity} | {kind.meaning} | {kind.repair} |" in page
