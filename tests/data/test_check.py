@@ -455,6 +455,25 @@ def test_repairs_leave_sound_boxes_alone(tmp_path):
     np.testing.assert_array_equal(boxes, np.array(expected, np.float32))
 
 
+def test_boxes_of_a_file_listed_twice_stay(tmp_path):
+    document = made.coco_document()
+    document["images"].append(document["images"][0] | {"id": 77})
+    document["annotations"][1]["image_id"] = 77
+    report = check(made.coco(tmp_path / "set", document))
+    repair(report, tmp_path / "out")
+    read = open_dataset(tmp_path / "out")
+    assert len(read) == 2
+    assert read.annotations(0).ids.tolist() == [7, 9]
+
+
+def test_a_clipped_polygon_becomes_a_box(tmp_path):
+    root = made.yolo(tmp_path / "set", {"a": "0 .5 .5 1.25 .5 .75 .75\n1 .1 .1 .3 .1 .2 .3\n"})
+    repair(check(root), tmp_path / "out")
+    assert check(tmp_path / "out").faults == ()
+    lines = (tmp_path / "out/labels/train/a.txt").read_text().splitlines()
+    assert [len(line.split()) for line in lines] == [5, 7]
+
+
 def test_nothing_is_dropped_silently(tmp_path):
     root = made.coco(tmp_path / "set", with_box([30, 20, 0, 10]))
     report = check(root)

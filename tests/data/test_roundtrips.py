@@ -236,6 +236,16 @@ def test_a_split_that_shares_images_becomes_a_list(tmp_path):
         np.testing.assert_array_equal(open_dataset(tmp_path / "b", part.split).boxes, part.boxes)
 
 
+@pytest.mark.parametrize("form", ["coco", "voc", "yolo", "kitti"])
+def test_a_file_listed_twice_loses_no_boxes(form, tmp_path):
+    document = made.coco_document()
+    document["images"].append(document["images"][0] | {"id": 77})
+    document["annotations"][1]["image_id"] = 77
+    dataset = open_dataset(made.coco(tmp_path / "a", document))
+    write_dataset(dataset, tmp_path / "b", form)
+    assert len(open_dataset(tmp_path / "b").boxes) == 2
+
+
 def test_nothing_is_overwritten(tmp_path):
     made.coco(tmp_path / "a")
     dataset = open_dataset(tmp_path / "a")

@@ -93,7 +93,7 @@ KINDS: dict[str, Kind] = {
     "class-id-duplicate": Kind(
         _E, "two classes share one id", "the first is kept"),
     "class-name-duplicate": Kind(
-        _E, "two classes share one name", "kept apart by its number"),
+        _E, "two classes share one name", "merged into the first"),
     "class-one-based": Kind(
         _E, "class ids run from 1 to K where 0 to K-1 are due", "1 subtracted"),
     "class-zero-based": Kind(
@@ -108,7 +108,7 @@ KINDS: dict[str, Kind] = {
     "image-id-duplicate": Kind(
         _E, "two images share one id", "the first is kept"),
     "image-listed-twice": Kind(
-        _W, "one file is listed twice in a split", "listed once"),
+        _W, "one file is listed twice in a split", "boxes moved to the first listing"),
     "image-unknown": Kind(
         _E, "an annotation belongs to an image that is not listed", "left out"),
     "image-missing": Kind(

@@ -13,7 +13,7 @@ from PIL import Image
 from gazehound.boxes.formats import area, clip
 from gazehound.data.box_faults import box_masks, duplicate_rows, frames_of
 from gazehound.data.check import Report
-from gazehound.data.dataset import Dataset
+from gazehound.data.dataset import BoxTable, Dataset
 from gazehound.data.faults import KINDS, Fault, Parsed
 from gazehound.data.images import image_size
 from gazehound.data.writing import write_dataset
@@ -145,7 +145,26 @@ def _repair_split(parsed: Parsed, faults: list[Fault]) -> tuple[Dataset, list[st
             work.log_row("box-duplicate", row)
             work.keep[row] = False
     kept = replace(mended, truths=mended.truths.take(work.keep))
-    return kept.subset(np.flatnonzero(~dropped)), work.lines
+    merged = _merge_listings(work, kept, faults)
+    return merged.subset(np.flatnonzero(~dropped)), work.lines
+
+
+def _merge_listings(work: _Work, dataset: Dataset, faults: list[Fault]) -> Dataset:
+    """Return the data set in which the boxes of a file listed again belong to its first listing."""
+    twice = [fault for fault in faults if fault.code == "image-listed-twice"]
+    if not twice:
+        return dataset
+    owner = dataset.truths.owner()
+    first = {file: image for image, file in reversed([*enumerate(dataset.files.tolist())])}
+    for fault in twice:
+        work.log(fault.code, fault.where, fault.message)
+        owner[owner == fault.image] = first[str(dataset.files[fault.image])]
+    table = dataset.truths
+    columns = {name: getattr(table, name) for name in ("crowd", "difficult", "area", "ids")}
+    merged = BoxTable.of(
+        owner, table.boxes, table.labels, len(dataset), **columns, extras=table.extras
+    )
+    return replace(dataset, truths=merged)
 
 
 def _new_areas(dataset: Dataset, boxes: FloatArray) -> FloatArray:
@@ -216,7 +235,9 @@ def _dropped_images(work: _Work, faults: list[Fault]) -> BoolArray:
     dataset = work.parsed.dataset
     dropped = np.zeros(len(dataset), bool)
     for fault in faults:
-        if fault.image >= 0 and fault.code in (*DROPPED_IMAGES, "image-listed-twice"):
+        if fault.image >= 0 and fault.code == "image-listed-twice":
+            dropped[fault.image] = True
+        elif fault.image >= 0 and fault.code in DROPPED_IMAGES:
             count = int(dataset.starts[fault.image + 1] - dataset.starts[fault.image])
             message = f"{fault.message} ({count} boxes with it)"
             if not dropped[fault.image]:

@@ -81,9 +81,15 @@ def _splits(folder: Path) -> dict[str, Path]:
 def stems_of(layout: Layout, split: str) -> list[str]:
     """Return the image names of a split; for the empty split, of every image and annotation."""
     if split:
-        return [line.split()[0] for line in lines_of(layout.splits[split])]
+        return [_without_flag(line) for line in lines_of(layout.splits[split])]
     stems = {path.stem for path in layout.annotations.glob("*.xml")}
     return sorted(stems | set(by_stem(image_files(layout.images))))
+
+
+def _without_flag(line: str) -> str:
+    """Return the image name of a line, which may be followed by 1, 0 or -1 (holds the class)."""
+    name, _, flag = line.rpartition(" ")
+    return name.strip() if name and flag in ("1", "0", "-1") else line
 
 
 def read_classes(layout: Layout) -> Classes:

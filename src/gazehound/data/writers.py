@@ -210,12 +210,19 @@ def yolo_lines(dataset: Dataset, image: int, numbers: Numbers) -> list[str]:
         values = numbers[row].tolist()
         polygon = ABSENT if polygons is None else value_at(polygons, row)
         score = ABSENT if scores is None else value_at(scores, row)
-        if polygon is not ABSENT:
+        if polygon is not ABSENT and _fits(polygon, dataset, image, row):
             values = polygon
         elif score is not ABSENT:
             values = [*values, score]
         lines.append(" ".join([str(dataset.labels[row]), *map(as_text, values)]))
     return lines
+
+
+def _fits(polygon: Any, dataset: Dataset, image: int, row: int) -> bool:
+    """Tell whether the extent of a polygon still is the box; a repair may have changed the box."""
+    frame = dataset.sizes[image, ::-1].astype(np.float64)
+    box = yolo.to_xyxy(np.array([yolo.extent(polygon)]), frame[None])
+    return bool((box.astype(np.float32) == dataset.boxes[row]).all())
 
 
 def write_kitti(parts: Sequence[Part], root: Path) -> None:

@@ -101,15 +101,15 @@ def _place(datasets: Sequence[Dataset], per_split: bool) -> list[Part]:
     taken: set[str] = set()
     parts = []
     for dataset in datasets:
-        files = []
+        files: dict[str, None] = {}
         for index in range(len(dataset)):
             source = _source(dataset, index)
-            if source not in placed:
+            if source not in placed or placed[source] in files:  # listed twice: a file for each
                 folder = f"{dataset.split}/" if per_split and dataset.split else ""
                 placed[source] = _free_name(Path(source), folder, taken)
                 taken.add(placed[source].rsplit(".", 1)[0])
-            files.append(placed[source])
-        parts.append(Part(dataset, files))
+            files[placed[source]] = None
+        parts.append(Part(dataset, list(files)))
     return parts
 
 

@@ -8,7 +8,6 @@ without it the folders do (``images/train`` or ``train/images``), and ``classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -187,7 +186,7 @@ def parse(layout: Layout, split: str = "", name: str = "", shift: int = 0) -> Pa
     """
     images = images_of(layout, split)
     rows = Rows("yolo", split)
-    labels = None if layout.names is None else {k - shift: i for i, k in enumerate(layout.names)}
+    labels = None if layout.names is None else _labels(layout.names, shift)
     sizes = np.zeros((len(images), 2), np.int64)
     for index, image in enumerate(images):
         rows.image(_relative(image, layout.root), label_file(image))
@@ -239,7 +238,8 @@ def _classes(layout: Layout, rows: Rows) -> Classes:
         for name in sorted({name for name in names if names.count(name) > 1}):
             message = f"'{name}' is named twice"
             rows.faults.append(Fault("class-name-duplicate", message, layout.source))
-        return Classes(_unique(names), tuple(layout.names))
+        first = {name: number for number, name in reversed(layout.names.items())}
+        return Classes(tuple(dict.fromkeys(names)), tuple(first[n] for n in dict.fromkeys(names)))
     highest = max(used_ids(layout), default=-1)
     rows.faults.append(Fault("class-unnamed", "neither data.yaml nor classes.txt", layout.source))
     return Classes(tuple(f"class{label}" for label in range(highest + 1)))
@@ -260,9 +260,10 @@ def _lines(file: Path) -> list[str]:
         return []  # parse() notes it
 
 
-def _unique(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names; repeated ones with their place, so that labels stay apart."""
-    return tuple(n if names.count(n) == 1 else f"{n}#{i}" for i, n in enumerate(names))
+def _labels(names: dict[int, str], shift: int) -> dict[int, int]:
+    """Return the label of every id as the files write it; ids of one name share a label."""
+    label_of = {name: label for label, name in enumerate(dict.fromkeys(names.values()))}
+    return {number - shift: label_of[name] for number, name in names.items()}
 
 
 def to_xyxy(raw: Raw, frames: Raw) -> Raw:
@@ -293,12 +294,12 @@ def _add(rows: Rows, words: list[str], line: int, labels: dict[int, int] | None)
         return
     label = category if labels is None else labels[category]
     if polygon:
-        rows.box(_extent(values), label, line, {"polygon": values})
+        rows.box(extent(values), label, line, {"polygon": values})
     else:
         rows.box(tuple(values[:4]), label, line, {"score": values[4]} if len(values) == 5 else {})
 
 
-def _extent(polygon: list[float]) -> tuple[float, ...]:
+def extent(polygon: list[float]) -> tuple[float, ...]:
     """Return (cx, cy, w, h) of a polygon x, y, x, y, ..."""
     xs, ys = polygon[::2], polygon[1::2]
     (x1, x2), (y1, y2) = (min(xs), max(xs)), (min(ys), max(ys))
