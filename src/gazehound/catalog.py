@@ -5,8 +5,8 @@ A builder takes ``classes`` and its own keyword arguments and returns a detector
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ class Entry:
         parameters: millions of weights at 80 classes; None for classical detectors.
         weights: file name of a bundled model in ``gazehound/weights``, if any.
         summary: one line.
+        tiny: builder arguments that make it small enough to learn eight images in a test.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Entry:
     parameters: float | None
     summary: str
     weights: str | None = None
+    tiny: Mapping[str, Any] = field(default_factory=dict)
 
     def resolve(self) -> Callable[..., Any]:
         """Import and return the builder."""
@@ -47,24 +49,29 @@ class Entry:
         return builder
 
 
+_TINY_PYRAMID: Mapping[str, Any] = {"backbone": "resnet10t", "channels": 64}
 _RETINANET = "Lin et al., Focal Loss for Dense Object Detection"
 
 ENTRIES: tuple[Entry, ...] = (
     Entry(
         "retinanet_r18", "gazehound.detectors.retinanet:retinanet_r18", 2017, _RETINANET,
         "network", 13.3, "RetinaNet, ResNet-18 and 128 channels: the small all-rounder",
+        tiny=_TINY_PYRAMID,
     ),
     Entry(
         "retinanet_r50", "gazehound.detectors.retinanet:retinanet_r50", 2017, _RETINANET,
         "network", 33.8, "RetinaNet as published; torchvision's retinanet_resnet50_fpn",
+        tiny=_TINY_PYRAMID,
     ),
     Entry(
         "retinanet_r50_v2", "gazehound.detectors.retinanet:retinanet_r50_v2", 2017, _RETINANET,
         "network", 38.0, "GroupNorm towers, GIoU loss; torchvision's retinanet_resnet50_fpn_v2",
+        tiny=_TINY_PYRAMID,
     ),
     Entry(
         "retinanet_r101", "gazehound.detectors.retinanet:retinanet_r101", 2017, _RETINANET,
         "network", 52.8, "RetinaNet as published, ResNet-101",
+        tiny=_TINY_PYRAMID,
     ),
 )  # fmt: skip
 

@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from gazehound.cli import data
+from gazehound.cli.demo import demo
 from gazehound.cli.evaluate import evaluate
 from gazehound.cli.importing import import_command
+from gazehound.cli.models import models
 from gazehound.cli.predict import predict
 from gazehound.cli.train import train
 
@@ -38,8 +40,10 @@ def root(
     """Every object detector from Viola-Jones to YOLOX behind one interface."""
 
 
-app.add_typer(data.app, name="data")
-app.command("import")(import_command)
+app.command()(demo)
 app.command()(train)
 app.command()(predict)
 app.command()(evaluate)
+app.add_typer(data.app, name="data")
+app.command()(models)
+app.command("import")(import_command)

@@ -77,7 +77,7 @@ def train(
         raise ConfigError("--resume needs the run folder: --out runs/...")
     if not resume and recipe is None and (model is None or data is None):
         raise ConfigError("train needs a MODEL and --data, or --recipe, or --resume with --out")
-    from gazehound.training.command import run_training
+    from gazehound.cli.training import run_training
 
     run_training(recipe, changes, out, resume)
 

@@ -76,7 +76,7 @@ class Preprocess:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain values for JSON."""
-        return asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     def at_size(self, size: int) -> Preprocess:
         """Return the same preprocessing for another input size (multi-scale training and testing)."""

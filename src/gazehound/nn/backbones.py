@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 import timm
+import torch
 from jaxtyping import Float
 from timm.layers import freeze_batch_norm_2d
 from torch import Tensor, nn
@@ -74,7 +75,8 @@ class Backbone(nn.Module):
 def _create(
     name: str, pretrained: bool, strides: Sequence[int], options: dict[str, object]
 ) -> nn.Module:
-    probe = timm.create_model(name, features_only=True, pretrained=False)
+    with torch.device("meta"):  # only its table of strides is wanted, not its weights
+        probe = timm.create_model(name, features_only=True, pretrained=False)
     reductions = probe.feature_info.reduction()
     missing = [s for s in strides if s not in reductions]
     if missing:

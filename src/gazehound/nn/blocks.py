@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-Norm = Callable[[int], nn.Module]  # channels -> layer
+Norm = Callable[..., nn.Module]  # channels -> layer
 
 
-def group_norm(channels: int) -> nn.Module:
+def group_norm(channels: int, **factory: Any) -> nn.Module:
     """GroupNorm with 32 groups (Wu & He 2018), or fewer, so that a group has four channels or more.
 
-    (A group of one channel on a 1 x 1 map would have nothing to normalise by.)
+    (A group of one channel on a 1 x 1 map would have nothing to normalise by.) ``factory`` is passed on:
+    timm gives its layers a device and a dtype.
     """
     groups = next(g for g in (32, 16, 8, 4, 2, 1) if channels % g == 0 and channels // g >= 4)
-    return nn.GroupNorm(groups, channels)
+    return nn.GroupNorm(groups, channels, **factory)
 
 
 class ConvNorm(nn.Sequential):

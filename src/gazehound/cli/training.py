@@ -1,0 +1,184 @@
+"""The work of ``gazehound train`` and ``gazehound demo``: plan, train, evaluate, report."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+
+from gazehound import __version__
+from gazehound.catalog import find
+from gazehound.checkpoints.rebuild import build, save
+from gazehound.data import Dataset
+from gazehound.detectors.detector import Detector, Fittable
+from gazehound.metrics import Evaluation
+from gazehound.records import Detections, Sample
+from gazehound.reports.run import write_run_report
+from gazehound.training import run_folder
+from gazehound.training.evaluating import evaluate
+from gazehound.training.fit import fit, open_splits
+from gazehound.training.recipe import Recipe, make_recipe, read_recipe
+
+if TYPE_CHECKING:
+    from gazehound.checkpoints.native import Header
+
+GALLERY = 24  # images drawn in a report
+BEST_SHOWN = 0.25  # lowest score drawn
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run.
+
+    Attributes:
+        detector: with its final weights.
+        folder: of the run.
+        evaluation: on the validation split; ``None`` without one.
+        validation: that split.
+        seconds: of training and evaluation.
+    """
+
+    detector: Detector
+    folder: Path
+    evaluation: Evaluation | None
+    validation: Dataset | None
+    seconds: float
+
+
+def plan(
+    recipe_file: Path | None, changes: Mapping[str, Any], out: Path | None, resume: bool
+) -> Recipe:
+    """Make the recipe of a run: from its own folder when resuming, else from a file and options."""
+    file = out / run_folder.RECIPE if resume and out is not None else recipe_file
+    if file is None:
+        return make_recipe(changes, where="options")
+    tables = {name: value for name, value in changes.items() if isinstance(value, Mapping)}
+    base = read_recipe(file, **{n: v for n, v in changes.items() if n not in tables})
+    merged = {
+        "augment": vars(base.augment) | dict(tables.get("augment", {})),
+        "arguments": base.arguments | dict(tables.get("arguments", {})),
+    }
+    return make_recipe({**vars(base), **merged}, where="options")
+
+
+def run_training(
+    recipe_file: Path | None, changes: Mapping[str, Any], out: Path | None, resume: bool
+) -> Trained:
+    """Train by a recipe and options, and write the run folder with its report.
+
+    Networks go through Lightning; a classical detector learns by its own ``fit``.
+
+    Raises:
+        ConfigError: a setting is wrong or does not fit the data.
+    """
+    console = Console(stderr=True)
+    recipe = plan(recipe_file, changes, out, resume)
+    entry = find(recipe.model)
+    folder = out or Path("runs") / f"{entry.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    data = open_splits(recipe)
+    trained = train_on(recipe, data, folder, resume=resume, console=console)
+    console.print(f"trained  {folder / run_folder.LAST}", highlight=False, soft_wrap=True)
+    console.print(f"report   {folder / run_folder.REPORT}", highlight=False, soft_wrap=True)
+    return trained
+
+
+def train_on(
+    recipe: Recipe,
+    data: tuple[Dataset, Dataset | None],
+    folder: Path,
+    *,
+    resume: bool = False,
+    console: Console | None = None,
+) -> Trained:
+    """Train on open data sets, evaluate, and write the run folder with its report."""
+    train, val = data
+    began = time.monotonic()
+    entry = find(recipe.model)
+    preprocess = {"resize": "longer", "size": recipe.size}
+    detector, header = build(entry.name, train.classes, recipe.arguments, preprocess)
+    header = replace(header, notes={"data": recipe.data, "gazehound": __version__})
+    if isinstance(detector, Fittable):
+        evaluation = _fit_classical(detector, header, recipe, data, folder)
+    else:
+        task = fit(
+            detector,  # type: ignore[arg-type]  # every network of the catalogue is a Network
+            header,
+            recipe,
+            folder,
+            data=data,
+            resume=resume,
+            console=console,
+        )
+        evaluation = task.evaluation
+    trained = Trained(detector, folder, evaluation, val, time.monotonic() - began)
+    write_report(trained, recipe, train)
+    return trained
+
+
+def _fit_classical(
+    detector: Fittable,
+    header: Header,
+    recipe: Recipe,
+    data: tuple[Dataset, Dataset | None],
+    folder: Path,
+) -> Evaluation | None:
+    """Fit a classical detector, save it, and evaluate it."""
+    train, val = data
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe.to_yaml(folder / run_folder.RECIPE)
+    detector.fit(train, seed=recipe.seed)
+    for name in (run_folder.LAST, run_folder.BEST):
+        save(folder / name, detector, header)
+    return None if val is None else evaluate(detector, val, progress=True)
+
+
+def write_report(trained: Trained, recipe: Recipe, train: Dataset) -> None:
+    """Write the run's HTML page from what its folder holds."""
+    folder, val = trained.folder, trained.validation
+    facts = {
+        "Model": recipe.model,
+        "Learned from": f"{len(train)} images of {train.name}, split {train.split or '-'}",
+        "Evaluated on": f"{len(val)} images, split {val.split or '-'}" if val else "nothing",
+        "Epochs": str(recipe.epochs),
+        "Input": f"{recipe.size} px",
+        "Seed": str(recipe.seed),
+        "Time": f"{trained.seconds / 60:.1f} min",
+        "Machine": f"{platform.processor() or platform.machine()}, Python {platform.python_version()}",
+        "gazehound": __version__,
+        "Command": command_line(),
+    }
+    write_run_report(
+        folder / run_folder.REPORT,
+        title=f"{recipe.model} on {train.name}",
+        facts=facts,
+        history=run_folder.CsvLog(folder / run_folder.HISTORY, "epoch").read(),
+        evaluation=trained.evaluation,
+        gallery=list(_gallery(trained)) if val is not None else [],
+        losses=run_folder.CsvLog(folder / run_folder.STEPS, "step").read(),
+    )
+
+
+def _gallery(trained: Trained) -> list[tuple[Sample, Detections]]:
+    """Detect on evenly spaced validation images, for the report's pictures."""
+    assert trained.validation is not None
+    count = len(trained.validation)
+    rows = np.unique(np.linspace(0, count - 1, min(GALLERY, count)).round().astype(int))
+    pairs = []
+    for row in rows:
+        sample = trained.validation[int(row)]
+        assert sample.image is not None
+        pairs.append((sample, trained.detector.predict([sample.image], score=BEST_SHOWN)[0]))
+    return pairs
+
+
+def command_line() -> str:
+    """Return the command that runs now, as one would type it."""
+    return shlex.join(["gazehound", *sys.argv[1:]])
