@@ -1,0 +1,130 @@
+"""Truths beside predictions: pairs of pictures with what was found, missed and invented."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gazehound.boxes.iou import pairwise
+from gazehound.data.images import read_image
+from gazehound.errors import ImageError
+from gazehound.records import Detections, Sample
+from gazehound.reports.drawing import Layer, data_url, draw, enlarged
+
+LEAST, LONGEST = 420, 560  # pixels; smaller pictures are enlarged, larger ones reduced
+IOU = 0.5
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One image, its truths, and how the detections above a score meet them.
+
+    Attributes:
+        sample: the image with its truths.
+        found: the detections at or above the score.
+        right: detections that match a truth.
+        wrong: detections that match none (those on crowd regions and difficult truths not counted).
+        missed: truths without a detection.
+    """
+
+    sample: Sample
+    found: Detections
+    right: int
+    wrong: int
+    missed: int
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall; 1 where nothing was to find and nothing was."""
+        total = 2 * self.right + self.wrong + self.missed
+        return 2 * self.right / total if total else 1.0
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What the page shows of one image.
+
+    Attributes:
+        truth: ``data:`` address of the picture with its truths.
+        found: the same with the detections.
+        name: of the file.
+        f1: see :class:`Judged`.
+        words: counts, in words.
+    """
+
+    truth: str
+    found: str
+    name: str
+    f1: float
+    words: str
+
+
+def judge(sample: Sample, found: Detections, score: float) -> Judged:
+    """Match detections at or above ``score`` with the truths of their class at IoU 0.5, best first."""
+    kept = found.above(score)
+    counted = ~(sample.crowd | sample.difficult)
+    overlap = pairwise(kept.boxes, sample.boxes)
+    overlap = np.where(kept.labels[:, None] == sample.labels[None], overlap, 0.0)
+    open_truths = counted.copy()
+    right = wrong = 0
+    for row in overlap:
+        free = np.where(open_truths, row, 0.0)
+        best = int(free.argmax()) if len(free) else 0
+        if len(free) and free[best] >= IOU:
+            open_truths[best] = False
+            right += 1
+        elif not (row[~counted] >= IOU).any():
+            wrong += 1
+    return Judged(sample, kept, right, wrong, int(open_truths.sum()))
+
+
+def choose(judged: Sequence[Judged], most: int) -> dict[str, list[Judged]]:
+    """Sort images into ``worst``, ``typical`` and ``best``, at most ``most`` in all, none twice.
+
+    A short list is shown whole, as ``all``.
+    """
+    ordered = sorted(judged, key=lambda one: one.f1)
+    if len(ordered) <= most:
+        return {"all": ordered[::-1]}
+    share = max(1, most // 4)
+    typical_places = np.linspace(share, len(ordered) - 1 - share, max(1, most - 2 * share))
+    typical = [ordered[place] for place in sorted({round(float(p)) for p in typical_places})]
+    return {"typical": typical[::-1], "worst": ordered[:share], "best": ordered[::-1][:share]}
+
+
+def show(judged: Judged) -> Pair | None:
+    """Draw one image twice; None when it cannot be read any more."""
+    sample, found = judged.sample, judged.found
+    try:
+        image = read_image(sample.file) if sample.image is None else sample.image
+    except ImageError:
+        return None
+    image, scale = enlarged(image, LEAST)
+    truths = replace(Layer.of_truths(sample, found.classes), boxes=_scaled(sample.boxes, scale))
+    detections = replace(Layer.of_detections(found), boxes=_scaled(found.boxes, scale))
+    name = Path(sample.file).name or str(sample.image_id)
+    return Pair(
+        data_url(draw(image, truths), LONGEST, 80),
+        data_url(draw(image, detections), LONGEST, 80),
+        name,
+        judged.f1,
+        _words(judged),
+    )
+
+
+def _scaled(boxes: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
+    return np.asarray(boxes * np.float32(scale), np.float32)
+
+
+def _words(judged: Judged) -> str:
+    truths = judged.right + judged.missed
+    if not truths:
+        return (
+            f"no objects, {judged.wrong} false alarms" if judged.wrong else "no objects, none found"
+        )
+    text = f"{judged.right} of {truths} found"
+    return f"{text}, {judged.wrong} false alarms" if judged.wrong else text
