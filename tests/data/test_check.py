@@ -182,17 +182,17 @@ def yolo_pixels(root):
 
 @case("boxes-xyxy-as-xywh", "annotations[0]")
 def coco_corners(root):
-    return made.coco(root, three_boxes((50, 40, 70, 55), (10, 10, 30, 30), (45, 12, 60, 50)))
+    return made.coco(root, three_boxes((50, 40, 70, 55), (30, 10, 60, 30), (45, 12, 60, 50)))
 
 
 @case("boxes-xyxy-as-xywh", "a.txt:1")
 def yolo_corners(root):
-    return made.yolo(root, {"a": "0 .6 .6 .9 .9\n0 .1 .2 .3 .4\n1 .5 .6 .8 1.\n"})
+    return made.yolo(root, {"a": "0 .6 .6 .9 .9\n0 .7 .2 .8 .4\n1 .5 .6 .8 1.\n0 .1 .1 .2 .2\n"})
 
 
 @case("boxes-xywh-as-xyxy", "a.xml:4")
 def voc_sizes(root):
-    boxes = [(40, 30, 20, 10), (50, 10, 25, 30), (10, 10, 40, 40)]
+    boxes = [(40, 30, 20, 10), (50, 10, 25, 30), (30, 10, 20, 40)]
     return made.voc(root, {"a": made.voc_xml([made.voc_object(corners=box) for box in boxes])})
 
 
@@ -453,6 +453,25 @@ def test_repairs_leave_sound_boxes_alone(tmp_path):
     boxes = open_dataset(tmp_path / "out").boxes
     expected = [[10, 12, 30, 28], [5, 5, 35, 14], [20, 20, 30, 30]]
     np.testing.assert_array_equal(boxes, np.array(expected, np.float32))
+
+
+def test_boxes_of_a_wrong_convention_are_mended_as_meant(tmp_path):
+    for name, build, expected in (
+        ("a", coco_corners, [50, 40, 70, 55]),
+        ("b", yolo_corners, [48, 36, 72, 54]),
+        ("c", voc_sizes, [40, 30, 60, 40]),
+        ("d", coco_fractions, [8, 12, 48, 42]),
+        ("e", yolo_pixels, [30, 20, 50, 40]),
+    ):
+        repair(check(build(tmp_path / name)), tmp_path / f"{name}2")
+        boxes = open_dataset(tmp_path / f"{name}2").boxes
+        np.testing.assert_allclose(boxes[0], expected, atol=1e-4)
+
+
+def test_one_inverted_box_is_no_convention(tmp_path):
+    boxes = [(10, 10, 30, 30), (5, 5, 20, 20), (40, 20, 11, 30)]
+    made.voc(tmp_path, {"a": made.voc_xml([made.voc_object(corners=box) for box in boxes])})
+    assert set(check(tmp_path).by_code()) == {"box-inverted"}
 
 
 def test_boxes_of_a_file_listed_twice_stay(tmp_path):

@@ -59,7 +59,9 @@ def test_kitti_corners_and_columns(tmp_path):
 def test_json_file_given_directly(tmp_path):
     made.coco(tmp_path)
     file = tmp_path / "annotations/instances_train.json"
-    assert len(open_dataset(file)) == 2
+    assert len(open_dataset(file)) == len(open_dataset(file, "train")) == 2
+    with pytest.raises(DataError, match="has no split 'val'; it has train"):
+        open_dataset(file, "val")
     moved = tmp_path / "elsewhere.json"
     file.rename(moved)
     (tmp_path / "train").rename(tmp_path / "images")

@@ -46,7 +46,7 @@ def test_official_coco_annotations_come_back_number_for_number(real_data, tmp_pa
     file = real_data / "coco-tiny/annotations/instances_val2017.json"
     official = json.loads(file.read_text())
     write_dataset(open_dataset(file), tmp_path, "coco", images="none")
-    written = json.loads((tmp_path / "annotations/instances_default.json").read_text())
+    written = json.loads((tmp_path / "annotations/instances_val.json").read_text())
     assert written["images"] == official["images"]
     assert written["categories"] == official["categories"]
     by_id = {a["id"]: a for a in written["annotations"]}

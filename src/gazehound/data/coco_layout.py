@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gazehound.data.faults import AnnotationFileError
-from gazehound.data.folders import named_splits
+from gazehound.data.folders import SPLIT_ORDER, canonical_split, named_splits
 
 UNSPLIT_NAMES = frozenset({"", "default", "all", "annotations", "instances", "coco", "labels"})
 SAMPLED = 20  # images looked for when the image folder is searched
@@ -54,7 +54,8 @@ def find(path: Path) -> CocoLayout | None:
             return None
         parent = path.parent
         root = parent.parent if parent.name == "annotations" else parent
-        return CocoLayout(root, {"": path})
+        split = canonical_split(_split_of(path))
+        return CocoLayout(root, {split if split in SPLIT_ORDER else "": path})
     files = _json_files(path)
     if not files:
         return None

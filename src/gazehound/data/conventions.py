@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from gazehound.data.rows import Raw
 from gazehound.records import FloatArray
 
 SHARE = 0.3  # of boxes that must leave the frame, or be inverted, before the numbers are doubted
-FEWEST = 3  # boxes from which a convention is judged
+FEWEST = 3  # boxes that must do so, and fewest from which a convention is judged
 EDGE_BOXES = 3  # boxes that must touch the first row or column
 
 
@@ -86,22 +87,26 @@ def _areas(parsed: Parsed, boxes: FloatArray) -> FloatArray:
     return np.where(own, area(boxes), old.area).astype(np.float32)
 
 
+def _many(flags: Any) -> bool:
+    return bool(flags.sum() >= FEWEST and flags.mean() >= SHARE)
+
+
 def _corner_as_size(raw: Raw, frames: Raw) -> bool:
     beyond = (raw[:, :2] + raw[:, 2:] > frames + 1).any(axis=1)
     corner = (raw[:, 2:] > raw[:, :2]).all() and (raw[:, 2:] <= frames + 1).all()
-    return bool(corner and beyond.mean() >= SHARE)
+    return bool(corner and _many(beyond))
 
 
 def _corner_as_size_in_fractions(raw: Raw, frames: Raw) -> bool:
     beyond = (raw[:, :2] + raw[:, 2:] / 2 > 1.01).any(axis=1)
     corner = (raw[:, 2:] > raw[:, :2]).all() and (np.abs(raw) <= 1.001).all()
-    return bool(corner and beyond.mean() >= SHARE)
+    return bool(corner and _many(beyond))
 
 
 def _size_as_corner(raw: Raw, frames: Raw) -> bool:
     inverted = (raw[:, 2:] < raw[:, :2]).any(axis=1)
     size = (raw > 0).all() and (raw[:, :2] + raw[:, 2:] <= frames + 2).all()
-    return bool(size and inverted.mean() >= SHARE)
+    return bool(size and _many(inverted))
 
 
 def _fractions(raw: Raw, frames: Raw) -> bool:
