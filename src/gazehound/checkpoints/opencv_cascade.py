@@ -117,7 +117,9 @@ def _add_tree(parts: _Parts, tree: Element, lbp: bool) -> None:
     words = _text(tree, "internalNodes").split()
     step = 3 + (_SUBSET if lbp else 1)
     if len(words) % step:
-        raise CheckpointError(f"<internalNodes> must hold {step} numbers per node; got {len(words)}")
+        raise CheckpointError(
+            f"<internalNodes> must hold {step} numbers per node; got {len(words)}"
+        )
     for start in range(0, len(words), step):
         left, right, feature = (int(word) for word in words[start : start + 3])
         parts.children.append((left, right))
@@ -252,9 +254,7 @@ def _put_tree(node: Element, cascade: Cascade, tree: int) -> None:
 
 
 def _put_features(parent: Element, cascade: Cascade) -> None:
-    for rects, weights, tilted in zip(
-        cascade.rects, cascade.weights, cascade.tilted, strict=True
-    ):
+    for rects, weights, tilted in zip(cascade.rects, cascade.weights, cascade.tilted, strict=True):
         node = _put(parent, "_")
         if cascade.is_lbp:
             _put(node, "rect", _row(rects[0]))

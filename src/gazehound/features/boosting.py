@@ -131,9 +131,7 @@ def load_stumps(file: Path, job: str) -> tuple[list[Stumps], list[float]]:
                     f"{file}: saved by a training with other data or options; delete it to start anew"
                 )
             ends = np.cumsum(state["sizes"])[:-1]
-            columns = [
-                np.split(state[name], ends) for name in ("feature", "threshold", "leaves")
-            ]
+            columns = [np.split(state[name], ends) for name in ("feature", "threshold", "leaves")]
             stages = [Stumps(*parts) for parts in zip(*columns, strict=True)]
             return stages, [float(value) for value in state["thresholds"]]
     except (OSError, KeyError, ValueError) as error:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gazehound.errors import CheckpointError
-from gazehound.features.stumps import Stumps
 from gazehound.features.haar import HaarFeatures, corner_points
+from gazehound.features.stumps import Stumps
 
 SLACK = np.float32(1e-5)  # OpenCV's: a stage passes from its threshold less this on
 

@@ -191,7 +191,6 @@ def scan_scales(
 def _grown_tables(
     cascade: Cascade, scales: NDArray[np.float32], stride: int, tilted: int
 ) -> _Tables:
-    height, width = cascade.window
     norms, areas, corners, weights = [], [], [], []
     for scale in scales:
         grown, weight = _grown(cascade, float(scale))

@@ -87,9 +87,7 @@ class Patches:
                 f"{self.window} pixels"
             )
         out = np.empty((len(features), len(self)), np.float32)
-        patch_responses(
-            self.planes, self.inverse, _plane_rows(features), features.weights, out
-        )
+        patch_responses(self.planes, self.inverse, _plane_rows(features), features.weights, out)
         return out
 
     def values(self, features: HaarFeatures, stumps: Stumps) -> NDArray[np.float64]:

@@ -145,7 +145,12 @@ def _four_sums(
     """Return one stage's double-precision sums of the windows at the four ``columns`` of a row."""
     i, j, m, n = columns[0], columns[1], columns[2], columns[3]
     f, g, u, v = inverse[i], inverse[j], inverse[m], inverse[n]
-    at, bt, ct, dt = np.uint64(base + i), np.uint64(base + j), np.uint64(base + m), np.uint64(base + n)
+    at, bt, ct, dt = (
+        np.uint64(base + i),
+        np.uint64(base + j),
+        np.uint64(base + m),
+        np.uint64(base + n),
+    )
     p = q = r = s = 0.0
     for stump in range(first, end):
         k, w = np.uint64(stump * 12), np.uint64(stump * 3)

@@ -141,9 +141,7 @@ def _sorted_rows(
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def sort_responses(
-    values: NDArray[np.float32], flag: int, order: NDArray[Any], parts: int
-) -> None:
+def sort_responses(values: NDArray[np.float32], flag: int, order: NDArray[Any], parts: int) -> None:
     """Fill ``order`` (F, N) with the patches of each feature by rising response.
 
     An entry carries ``flag`` (the highest bit of its type) when the next response is larger, that is

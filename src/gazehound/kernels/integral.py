@@ -68,9 +68,7 @@ def integrate_tilted(image: NDArray[np.uint8], cones: NDArray[Any]) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _store_rows(
-    table: NDArray[Any], out: NDArray[Any], start: int, stride: int, odd: int
-) -> None:
+def _store_rows(table: NDArray[Any], out: NDArray[Any], start: int, stride: int, odd: int) -> None:
     """Copy a table into the flat buffer; with ``odd`` > 0 odd columns start at column ``odd``."""
     rows, columns = table.shape
     for y in range(rows):
@@ -110,7 +108,7 @@ def integrate_pyramid(
         for level in range(part, len(layout), parts):
             height, width, start = layout[level, 0], layout[level, 1], layout[level, 2]
             stride, odd = layout[level, 3], layout[level, 4]
-            small = resize_planes(image.reshape((1,) + image.shape), height, width)[0]
+            small = resize_planes(image.reshape((1, *image.shape)), height, width)[0]
             table = np.empty((height + 1, width + 1), sums.dtype)
             energy = np.empty((height + 1, width + 1), squares.dtype)
             integrate(small, table, energy)
