@@ -36,7 +36,7 @@ def plain_features(image, cell):
                 if dx * dx + dy * dy > best[0]:
                     best = (dx * dx + dy * dy, dx, dy)
             dots = [round(u, 4) * best[1] + round(v, 4) * best[2] for u, v in UNIT]
-            scores = [d for d in dots] + [-d for d in dots]
+            scores = dots + [-d for d in dots]
             winner, top = 0, 0.0
             for o in range(9):
                 for side in (o, o + 9):
@@ -140,9 +140,9 @@ def test_part_levels_have_twice_the_cells():
     assert len(pyramid.fine) == 4
     np.testing.assert_array_equal(pyramid.part_level(5), pyramid.coarse[1])
     for level in range(len(pyramid.coarse)):
-        rows, columns = (n - 2 * (p + 1) for n, p in zip(pyramid.coarse[level].shape[1:], (3, 2)))
+        rows, columns = (n - 2 * (p + 1) for n, p in zip(pyramid.coarse[level].shape[1:], (3, 2), strict=True))
         part_rows, part_columns = (
-            n - 2 * (p + 1) for n, p in zip(pyramid.part_level(level).shape[1:], (3, 2))
+            n - 2 * (p + 1) for n, p in zip(pyramid.part_level(level).shape[1:], (3, 2), strict=True)
         )
         assert abs(part_rows - (2 * rows + 2)) <= 1  # the ring of cells counts on both
         assert abs(part_columns - (2 * columns + 2)) <= 1

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,13 @@ from numpy.typing import NDArray
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from gazehound.boxes.formats import clip
-from gazehound.errors import CheckpointError, ConfigError, TrainingError
-from gazehound.features.dpm_features import FeaturePyramid, feature_pyramid
+from gazehound.errors import CheckpointError, ConfigError, TrainingError, unknown_name
+from gazehound.features.dpm_features import FeaturePyramid, feature_pyramid, magnified
 from gazehound.features.part_boxes import Boxes, filter_boxes, suppress_covered
 from gazehound.features.part_cascade import cascade_level
 from gazehound.features.part_model import PartModel
-from gazehound.features.part_training import Scene, Trainer, TrainingPlan
+from gazehound.features.part_plan import Scene, TrainingPlan
+from gazehound.features.part_training import Trainer
 from gazehound.features.parts import Placements, find_placements
 from gazehound.records import Classes, Detections, FloatArray
 
@@ -42,7 +44,8 @@ class DPM:
         cascade: give up early where parts cannot save the score, where the model is calibrated.
         overlap: a box is dropped when a better one covers more than this share of it.
         limit: the largest number of detections per image, the best ones.
-        plan: how to learn.
+        magnify: images are enlarged this many times first, which finds smaller objects.
+        training: how to learn, as keyword arguments of ``features.part_plan.TrainingPlan``.
 
     Raises:
         ConfigError: an argument is out of its range.
@@ -57,10 +60,12 @@ class DPM:
         cascade: bool = False,
         overlap: float = 0.5,
         limit: int = 100,
-        plan: TrainingPlan | None = None,
+        magnify: int = 1,
+        training: Mapping[str, Any] | None = None,
     ) -> None:
-        if interval < 1:
-            raise ConfigError(f"interval must be at least 1; got {interval}")
+        for name, value in (("interval", interval), ("limit", limit), ("magnify", magnify)):
+            if value < 1:
+                raise ConfigError(f"{name} must be at least 1; got {value}")
         if not 0 <= overlap <= 1:
             raise ConfigError(f"overlap must be in 0..1; got {overlap}")
         self.classes = classes
@@ -69,7 +74,8 @@ class DPM:
         self.cascade = cascade
         self.overlap = overlap
         self.limit = limit
-        self.plan = plan or TrainingPlan()
+        self.magnify = magnify
+        self.plan = _plan(training or {})
         self.models: dict[int, PartModel] = {}
 
     def predict(
@@ -109,9 +115,11 @@ class DPM:
         )
 
     def _detect_class(
-        self, image: NDArray[np.uint8], model: PartModel, threshold: float
+        self, image: NDArray[Any], model: PartModel, threshold: float
     ) -> tuple[Boxes, FloatArray]:
         """Return the boxes (N, 4) and scores (N,) of one class after suppression, best first."""
+        if self.magnify > 1:
+            image = magnified(image, self.magnify)
         pyramid, found = self.place(image, model, threshold)
         filters = filter_boxes(model.mixture, pyramid, found)
         boxes = clip(filters[:, 0], *pyramid.image_size)
@@ -123,10 +131,10 @@ class DPM:
             seen = _has_area(boxes)
             boxes, found = boxes[seen], found.select(seen)
         kept = suppress_covered(boxes, found.scores, self.overlap)
-        return boxes[kept], found.scores[kept]
+        return boxes[kept] / self.magnify, found.scores[kept]
 
     def place(
-        self, image: NDArray[np.uint8], model: PartModel, threshold: float
+        self, image: NDArray[Any], model: PartModel, threshold: float
     ) -> tuple[FeaturePyramid, Placements]:
         """Return the pyramid of an image and every placement of a model above a threshold."""
         mixture = model.mixture
@@ -148,10 +156,22 @@ class DPM:
         for label, name in enumerate(self.classes):
             with _progress_line(name, progress) as report:
                 trainer = Trainer(
-                    _scenes(dataset, label), self.plan, np.random.default_rng(seed), report
+                    self._scenes(dataset, label), self.plan, np.random.default_rng(seed), report
                 )
                 models[label] = trainer.train()
         self.models = models
+
+    def _scenes(self, dataset: Dataset, label: int) -> list[Scene]:
+        """Return the training images as one class sees them, magnified."""
+        scenes = []
+        for index in range(len(dataset)):
+            sample = dataset.annotations(index)
+            own = sample.labels == label
+            learnable = own & ~sample.crowd & ~sample.difficult
+            boxes = sample.boxes * np.float32(self.magnify)
+            load = partial(_picture, dataset, index, self.magnify)
+            scenes.append(Scene(load, boxes[learnable], boxes[own]))
+        return scenes
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the models of all classes, by name: ``<label>.<array>``."""
@@ -180,24 +200,20 @@ class DPM:
         self.models = models
 
 
-def _scenes(dataset: Dataset, label: int) -> list[Scene]:
-    """Return the training images as one class sees them."""
-    scenes = []
-    for index in range(len(dataset)):
-        sample = dataset.annotations(index)
-        own = sample.labels == label
-        learnable = own & ~sample.crowd & ~sample.difficult
-        scenes.append(
-            Scene(partial(_picture, dataset, index), sample.boxes[learnable], sample.boxes[own])
-        )
-    return scenes
-
-
-def _picture(dataset: Dataset, index: int) -> NDArray[np.uint8]:
+def _picture(dataset: Dataset, index: int, magnify: int) -> NDArray[Any]:
     image = dataset[index].image
     if image is None:
         raise TrainingError(f"image {index} of the data set has no picture")
-    return image
+    return image if magnify == 1 else magnified(image, magnify)
+
+
+def _plan(options: Mapping[str, Any]) -> TrainingPlan:
+    """Build the plan from keywords; ConfigError names the unknown one."""
+    known = {field.name for field in fields(TrainingPlan)}
+    for name in options:
+        if name not in known:
+            raise unknown_name("option of training", name, known)
+    return TrainingPlan(**options)
 
 
 @contextmanager
@@ -211,3 +227,8 @@ def _progress_line(name: str, shown: bool) -> Iterator[Callable[[str], None]]:
 
 def _has_area(boxes: Boxes) -> NDArray[np.bool_]:
     return np.asarray((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
+
+
+def dpm(classes: Classes, **options: Any) -> DPM:
+    """Build an untrained detector; see :class:`DPM` for the options."""
+    return DPM(classes, **options)

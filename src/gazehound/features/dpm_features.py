@@ -2,9 +2,9 @@
 
 Follows voc-release5 (Girshick, Felzenszwalb, McAllester), whose facts are: image values 0..255, no
 mean subtracted; ``interval`` levels per octave, shrunk by area averaging from the full image, each
-further octave by halving the last one; features at the full resolution with half-sized cells for the
-parts of the first octave; every level padded with ``truncation`` cells, so that windows may leave
-the image. Maps are (32, rows, columns) float32.
+further octave by halving the last one; features at the full resolution with half-sized cells for
+the parts of the first octave; every level padded with ``truncation`` cells, so that windows may
+leave the image. Maps are (32, rows, columns) float32.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SMALLEST_SIDE = 5  # cells: the pyramid ends where the image's shorter side is b
 
 
 def _mirror_channels() -> NDArray[np.int64]:
-    """Return where each channel of a mirrored map is found: orientation o becomes 180 degrees - o."""
+    """Return where each channel of a mirrored map is found: angle a becomes 180 degrees - a."""
     signed = [(9 - o) % 18 for o in range(18)]
     unsigned = [18 + (9 - o) % 9 for o in range(9)]
     return np.array([*signed, *unsigned, 29, 30, 27, 28, TRUNCATION])
@@ -45,7 +45,7 @@ MIRROR_CHANNELS = _mirror_channels()
 
 
 def mirror_filter(weights: FloatArray) -> FloatArray:
-    """Return the filters (..., height, width, 32) that see a mirrored image as these see the image."""
+    """Return filters (..., height, width, 32) that see a mirrored image as these see the image."""
     return np.ascontiguousarray(weights[..., ::-1, MIRROR_CHANNELS])
 
 
@@ -65,6 +65,28 @@ def planes_of(image: NDArray[Any]) -> Planes:
         )
     scale = 1 / 257 if image.dtype == np.uint16 else 1.0
     return np.ascontiguousarray(image.transpose(2, 0, 1), np.float64) * scale
+
+
+def enlarge(values: Planes, axis: int, target: int) -> Planes:
+    """Enlarge one axis linearly; pixel centres map to pixel centres, borders repeat."""
+    source = values.shape[axis]
+    position = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
+    left = np.minimum(position.astype(int), max(source - 2, 0))
+    share = (position - left).reshape([-1 if a == axis else 1 for a in range(values.ndim)])
+    right = np.minimum(left + 1, source - 1)
+    return np.asarray(values.take(left, axis) * (1 - share) + values.take(right, axis) * share)
+
+
+def magnified(image: NDArray[Any], factor: int) -> Planes:
+    """Return an image (H, W, 1 or 3) with ``factor`` times the sides, values 0..255.
+
+    Raises:
+        ImageError: see :func:`planes_of`.
+    """
+    planes = planes_of(image)
+    _, height, width = planes.shape
+    planes = enlarge(enlarge(planes, 1, factor * height), 2, factor * width)
+    return planes.transpose(1, 2, 0)
 
 
 def feature_map(
@@ -90,7 +112,7 @@ def feature_map(
 
 
 def image_features(image: NDArray[Any], cell: int = 8) -> FloatArray:
-    """Return the features (32, rows - 2, columns - 2) of an image with ``round(side / cell)`` cells.
+    """Return the features (32, rows - 2, columns - 2) of an image; rows = round(height / cell).
 
     Raises:
         ImageError: see :func:`planes_of`.

@@ -147,6 +147,11 @@ class Cache:
             np.maximum.at(scores, entries.examples[: entries.count], own)
         return scores
 
+    def positive_loss(self, vectors: Sequence[Vector]) -> float:
+        """Return the sum of the hinge losses of the positive examples."""
+        scores = self.example_scores(vectors)[np.array(self.positive, bool)]
+        return float(np.maximum(0, 1 - scores[np.isfinite(scores)]).sum())
+
     def negatives(self) -> int:
         """Return the number of negative examples with entries."""
         return len(self._number)
@@ -194,11 +199,6 @@ class Problem:
         """Return the value at some weights."""
         return self._value(list(vectors), *self._example_order())[0]
 
-    def negative_loss(self, vectors: Sequence[Vector]) -> float:
-        """Return the part of the value that the negative examples cause."""
-        scores = self.cache.example_scores(vectors)[~np.array(self.cache.positive, bool)]
-        return self.c * float(np.maximum(0, 1 + scores[np.isfinite(scores)]).sum())
-
     def _example_order(self) -> tuple[Vector, Vector, NDArray[np.int64], NDArray[np.int64]]:
         """Return, for entries of all groups: sign and weight of examples, their order, their starts.
 
@@ -223,9 +223,9 @@ class Problem:
     ) -> tuple[float, Vector]:
         """Return value and gradient."""
         groups = self.cache.groups
-        scores = np.concatenate(
-            [entries.used @ vector.astype(np.float32) for entries, vector in zip(groups, vectors, strict=True)]
-        ).astype(np.float64)  # fmt: skip
+        pairs = zip(groups, vectors, strict=True)
+        own = [entries.used @ vector.astype(np.float32) for entries, vector in pairs]
+        scores = np.concatenate(own).astype(np.float64)
         sorted_scores = scores[order]
         best = np.maximum.reduceat(sorted_scores, starts)
         hinge = np.maximum(0, 1 - signs * best)
@@ -237,8 +237,8 @@ class Problem:
         pull[order[winners]] = -self.c * signs * weights * (hinge > 0)
         cut = np.cumsum([entries.count for entries in groups])[:-1]
         gradients = [
-            (entries.used.T @ own.astype(np.float32)).astype(np.float64)
-            for entries, own in zip(groups, np.split(pull, cut), strict=True)
+            (entries.used.T @ part.astype(np.float32)).astype(np.float64)
+            for entries, part in zip(groups, np.split(pull, cut), strict=True)
         ]
         penalty, shares = self._regulariser(vectors)
         for gradient, vector, multiplier, share in zip(

@@ -19,7 +19,7 @@ IntArray = NDArray[np.int64]
 
 
 def filter_boxes(mixture: Mixture, pyramid: FeaturePyramid, found: Placements) -> Boxes:
-    """Return the boxes (N, 1 + P, 4) of the root and the parts in pixels of the image, unclipped."""
+    """Return the boxes (N, 1 + P, 4) of root and parts in pixels of the image, unclipped."""
     cell = pyramid.cell_sizes()[found.levels][:, None]
     padding = np.array(pyramid.padding[::-1])
     roots = (found.roots[:, ::-1] - padding) * cell
@@ -49,7 +49,9 @@ def regression_inputs(boxes: Boxes, filters: Boxes) -> Boxes:
     centres = boxes[:, :2] + sizes / 2
     own = (filters[:, :, :2] + filters[:, :, 2:] - 1) / 2
     relative = (own - centres[:, None]) / sizes[:, None]
-    return np.concatenate([relative.reshape(len(boxes), 2 * filters.shape[1]), np.ones((len(boxes), 1))], axis=1)
+    return np.concatenate(
+        [relative.reshape(len(boxes), 2 * filters.shape[1]), np.ones((len(boxes), 1))], axis=1
+    )
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """The star-cascade: which part to ask first, and below which score to give up.
 
 Felzenszwalb, Girshick, McAllester, CVPR 2010. Thresholds are *probably approximately admissible*:
-the lowest partial scores that placements on true objects ever had, so that (almost) no object of the
-calibration set is lost. Their PCA stage, which asks cheap versions of all filters first, is left
-out: here the root filters of a level cost one matrix product, less than a projected pyramid.
+the lowest partial scores that placements on true objects ever had, so that (almost) no object of
+the calibration set is lost. Their PCA stage, which asks cheap versions of all filters first, is
+left out: here the root filters of a level cost one matrix product, less than a projected pyramid.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter, zoom
 
-from gazehound.features.dpm_features import feature_map, mirror_filter, planes_of
+from gazehound.features.dpm_features import enlarge, feature_map, mirror_filter, planes_of
 from gazehound.kernels.area_average import reduce_area
 from gazehound.kernels.dpm_features import oriented_gradients
 
@@ -29,9 +29,7 @@ def split_by_aspect(sizes: NDArray[np.float64], groups: int) -> IntArray:
     return np.asarray(rank * groups // max(len(sizes), 1), np.int64)
 
 
-def root_size(
-    sizes: NDArray[np.float64], cell: int, areas: tuple[float, float]
-) -> tuple[int, int]:
+def root_size(sizes: NDArray[np.float64], cell: int, areas: tuple[float, float]) -> tuple[int, int]:
     """Return (rows, columns) of the root of a group.
 
     The aspect ratio is the mode of the smoothed histogram of its logarithm; the area is the 20th
@@ -64,9 +62,7 @@ def warped_features(
     xs = np.clip(np.arange(x1, max(x2, x1 + 3)), 0, image.shape[1] - 1)
     window = planes_of(image)[:, ys][:, :, xs]
     warped = _resized(window, (rows + 2) * cell, (columns + 2) * cell)
-    return np.ascontiguousarray(
-        feature_map(oriented_gradients(warped), cell).transpose(1, 2, 0)
-    )
+    return np.ascontiguousarray(feature_map(oriented_gradients(warped), cell).transpose(1, 2, 0))
 
 
 def _resized(planes: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
@@ -74,18 +70,8 @@ def _resized(planes: NDArray[np.float64], height: int, width: int) -> NDArray[np
     larger = (max(height, planes.shape[1]), max(width, planes.shape[2]))
     if larger != planes.shape[1:]:
         for axis, target in zip((1, 2), larger, strict=True):
-            planes = _enlarged(planes, axis, target)
+            planes = enlarge(planes, axis, target)
     return reduce_area(np.ascontiguousarray(planes), height, width)
-
-
-def _enlarged(planes: NDArray[np.float64], axis: int, target: int) -> NDArray[np.float64]:
-    """Enlarge one axis linearly; pixel centres map to pixel centres, borders repeat."""
-    source = planes.shape[axis]
-    position = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
-    left = np.minimum(position.astype(int), max(source - 2, 0))
-    share = (position - left).reshape([-1 if a == axis else 1 for a in range(3)])
-    right = np.minimum(left + 1, source - 1)
-    return np.asarray(planes.take(left, axis) * (1 - share) + planes.take(right, axis) * share)
 
 
 def facing_one_way(features: FloatArray, rng: np.random.Generator) -> NDArray[np.bool_]:

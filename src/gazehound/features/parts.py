@@ -89,8 +89,14 @@ class Mixture:
     @cached_property
     def smallest(self) -> tuple[int, int]:
         """Return the smallest filter height and width: maps of responses are aligned to it."""
-        sizes = [c.root.shape[:2] for c in self.components]
-        sizes += [c.parts.shape[1:3] for c in self.components if len(c.parts)]
+        sizes = [c.parts.shape[1:3] for c in self.components if len(c.parts)]
+        sizes.append(self.smallest_root)
+        return min(s[0] for s in sizes), min(s[1] for s in sizes)
+
+    @cached_property
+    def smallest_root(self) -> tuple[int, int]:
+        """Return the smallest root height and width."""
+        sizes = [c.root.shape for c in self.components]
         return min(s[0] for s in sizes), min(s[1] for s in sizes)
 
     def extent(self, level: FloatArray) -> tuple[int, int]:

@@ -27,12 +27,12 @@ def area_taps(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.f
     """Return the first source index (target,) and the weights (target, K) of every target pixel."""
     scale, ratio = target / source, source / target
     first = np.zeros(target, np.int64)
-    weights = np.zeros((target, int(math.ceil(ratio)) + 2), np.float64)
+    weights = np.zeros((target, math.ceil(ratio) + 2), np.float64)
     for index in range(target):
         begin = index * ratio
         end = begin + ratio
-        whole = int(math.ceil(begin))
-        last = min(int(math.floor(end)), source)
+        whole = math.ceil(begin)
+        last = min(math.floor(end), source)
         tap = 0
         first[index] = whole
         if whole - begin > SLIVER:

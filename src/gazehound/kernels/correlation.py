@@ -1,10 +1,10 @@
 """Correlate a feature map with a bank of filters through one matrix product.
 
-A map is (C, H, W) and contiguous, so shifting it by ``dx`` is reading its flat planes ``dx`` later.
-``C x width`` such shifted planes times the filters' rows give, for every filter row, its own partial
-sum at every place; adding the rows of a filter, each one map row lower, gives its response. The
-product (BLAS) does all the arithmetic that counts; unrolling only one axis instead of two keeps the
-copy ``height`` times smaller than the usual im2col.
+A map is (C, H, W) and contiguous, so shifting it by ``dx`` is reading its flat planes ``dx``
+later. ``C x width`` such shifted planes times the filters' rows give, for every filter row, its own
+partial sum at every place; adding the rows of a filter, each one map row lower, gives its response.
+The product (BLAS) does all the arithmetic that counts; unrolling only one axis instead of two keeps
+the copy ``height`` times smaller than the usual im2col.
 """
 
 from __future__ import annotations

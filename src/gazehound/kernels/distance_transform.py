@@ -4,10 +4,10 @@ For a score map ``f`` and a cost ``a d^2 + b d`` per axis, with ``d`` = wanted p
 
     out(i) = max over j of  f(j) - a (i - j)^2 - b (i - j)
 
-The unbounded transform costs linear time: the upper envelope of parabolas, one axis after the other
-(Felzenszwalb and Huttenlocher, Theory of Computing 2012, Algorithm 1). The bounded one looks at most
-``reach`` places away, as the models of voc-release5 do. ``-inf`` marks places that cannot be taken.
-On equal values the smaller index wins.
+The unbounded transform costs linear time: the upper envelope of parabolas, one axis after the
+other (Felzenszwalb and Huttenlocher, Theory of Computing 2012, Algorithm 1). The bounded one looks
+at most ``reach`` places away, as the models of voc-release5 do. ``-inf`` marks places that cannot be
+taken. On equal values the smaller index wins.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def best_place(
     y: int,
     x: int,
 ) -> tuple[int, int, float]:
-    """Return (row, column, value) of the best place for one wanted place, at most ``reach`` away."""
+    """Return (row, column, value) of the best place at most ``reach`` from a wanted one."""
     height, width = scores.shape
     ax, bx, ay, by = deformation
     row, column, best = 0, 0, -np.inf

@@ -10,7 +10,7 @@ per 2x2 block that contains the cell, then
     channels 27..30  texture                0.2357 * sum over the 18 clipped values, per normaliser
     channel  31      truncation             1 in the padding, 0 inside
 
-Angles run counter to the sky: orientation ``o`` points to ``(cos, sin)(o * 20 degrees)`` with y down.
+Orientation ``o`` points to ``(cos, sin)(o * 20 degrees)``, with y down.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _strongest(
     dy: NDArray[np.float64],
     energy: NDArray[np.float64],
 ) -> None:
-    """Fill one row of gradients with those of the channel whose gradient is longest (first wins)."""
+    """Fill one row of gradients, each of the channel where it is longest (the first wins)."""
     width = image.shape[2]
     energy[:] = -1
     for plane in range(image.shape[0]):
@@ -61,8 +61,8 @@ def oriented_gradients(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return length (H, W) and orientation 0..17 (H, W) of the gradients of planes (C, H, W).
 
-    The one-pixel frame has no gradient and stays zero. Everything is eight bytes wide, so that whole
-    rows run as vectors; see ``area_average`` for why the arithmetic is double.
+    The one-pixel frame has no gradient and stays zero. Everything is eight bytes wide, so that
+    whole rows run as vectors; see ``area_average`` for why the arithmetic is double.
     """
     _, height, width = image.shape
     lengths = np.zeros((height, width), np.float64)
@@ -88,12 +88,12 @@ def oriented_gradients(
 
 @njit(cache=True, nogil=True)
 def _votes(cells: int, cell: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return, per pixel of ``cells * cell``, the left cell of its vote and the right cell's share."""
+    """Return, per pixel of ``cells * cell``, its left cell and the share of the right one."""
     left = np.zeros(cells * cell, np.int64)
     share = np.zeros(cells * cell, np.float64)
     for pixel in range(cells * cell):
         position = (pixel + 0.5) / cell - 0.5
-        left[pixel] = int(math.floor(position))
+        left[pixel] = math.floor(position)
         share[pixel] = position - left[pixel]
     return left, share
 
