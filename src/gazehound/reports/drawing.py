@@ -83,19 +83,22 @@ def colour_of(label: int) -> Colour:
     return round(255 * rgb[0]), round(255 * rgb[1]), round(255 * rgb[2])
 
 
-def draw(image: NDArray[np.uint8], *layers: Layer, names: bool = True) -> NDArray[np.uint8]:
+def draw(
+    image: NDArray[np.uint8], *layers: Layer, names: bool = True, bold: float = 1.0
+) -> NDArray[np.uint8]:
     """Draw layers of boxes on a picture.
 
     Args:
         image: (H, W, 3) uint8 RGB; not changed.
         layers: drawn one over the other; within a layer the best score comes on top.
         names: write class names and scores.
+        bold: how much thicker lines and larger letters are than usual, for pictures shown small.
 
     Returns:
         A new (H, W, 3) uint8 picture.
     """
     picture = Image.fromarray(image).convert("RGBA")
-    pen = _Pen(picture)
+    pen = _Pen(picture, bold)
     for layer in layers:
         order = _back_to_front(layer)
         for k in order:
@@ -134,12 +137,12 @@ def _text(layer: Layer, k: int) -> str:
 class _Pen:
     """Draws on one picture; labels go on a layer above all boxes."""
 
-    def __init__(self, picture: Image.Image) -> None:
+    def __init__(self, picture: Image.Image, bold: float) -> None:
         self.picture = picture
         self.lines = Image.new("RGBA", picture.size)
         self.words = Image.new("RGBA", picture.size)
         self.on_lines, self.on_words = ImageDraw.Draw(self.lines), ImageDraw.Draw(self.words)
-        scale = (picture.width * picture.height) ** 0.5
+        scale = bold * (picture.width * picture.height) ** 0.5
         self.width = max(1, round(scale / 280))
         self.letters = int(min(max(10, scale / 42), 44))
         self.taken: list[Rectangle] = []

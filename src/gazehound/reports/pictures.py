@@ -16,6 +16,8 @@ from gazehound.records import Detections, Sample
 from gazehound.reports.drawing import Layer, data_url, draw, enlarged
 
 LEAST, LONGEST = 420, 560  # pixels; smaller pictures are enlarged, larger ones reduced
+BOLD = 1.7  # the pictures are shown small
+MOST_NAMES = 8  # boxes; above it names would hide the picture, and colours must do
 IOU = 0.5
 
 
@@ -54,6 +56,7 @@ class Pair:
         name: of the file.
         f1: see :class:`Judged`.
         words: counts, in words.
+        labels: that occur in it.
     """
 
     truth: str
@@ -61,6 +64,7 @@ class Pair:
     name: str
     f1: float
     words: str
+    labels: tuple[int, ...] = ()
 
 
 def judge(sample: Sample, found: Detections, score: float) -> Judged:
@@ -107,12 +111,15 @@ def show(judged: Judged) -> Pair | None:
     truths = replace(Layer.of_truths(sample, found.classes), boxes=_scaled(sample.boxes, scale))
     detections = replace(Layer.of_detections(found), boxes=_scaled(found.boxes, scale))
     name = Path(sample.file).name or str(sample.image_id)
+    named = max(len(sample), len(found)) <= MOST_NAMES
+    left, right = (draw(image, one, names=named, bold=BOLD) for one in (truths, detections))
     return Pair(
-        data_url(draw(image, truths), LONGEST, 80),
-        data_url(draw(image, detections), LONGEST, 80),
+        data_url(left, LONGEST, 80),
+        data_url(right, LONGEST, 80),
         name,
         judged.f1,
         _words(judged),
+        tuple(sorted({*sample.labels.tolist(), *found.labels.tolist()})),
     )
 
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from gazehound.errors import DataError
 from gazehound.metrics.coco import CocoResult
 from gazehound.metrics.evaluation import Evaluation
-from gazehound.records import Detections, Sample
+from gazehound.records import Classes, Detections, Sample
 from gazehound.reports.charts import COLOURS, Line, line_chart
+from gazehound.reports.drawing import colour_of
 from gazehound.reports.page import percent, render
 from gazehound.reports.pictures import Judged, choose, judge, show
 
@@ -298,5 +299,20 @@ def _sections(judged: Sequence[Judged]) -> list[dict[str, Any]]:
         pairs = [pair for one in chosen if (pair := show(one)) is not None]
         if pairs:
             title, lead = _SECTIONS[kind]
-            out.append({"id": f"pictures-{kind}", "title": title, "lead": lead, "pairs": pairs})
+            labels = sorted({label for pair in pairs for label in pair.labels})
+            out.append(
+                {
+                    "id": f"pictures-{kind}",
+                    "title": title,
+                    "lead": lead,
+                    "pairs": pairs,
+                    "key": _key(labels, chosen[0].found.classes),
+                }
+            )
     return out
+
+
+def _key(labels: Sequence[int], classes: Classes) -> list[tuple[str, str]]:
+    """Return colour and name of each class."""
+    colours = ["#{:02x}{:02x}{:02x}".format(*colour_of(label)) for label in labels]
+    return list(zip(colours, [classes.names[label] for label in labels], strict=True))
