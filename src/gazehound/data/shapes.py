@@ -91,7 +91,7 @@ class Scenes:
         light = random.uniform(0, 2 * np.pi)
         for shape in placed:
             paint(image, shape.drawn, colour(random, ground), light)
-        return np.clip(image, 0, 255).astype(np.uint8)
+        return image
 
     def layout(self, index: int) -> tuple[int, int, list[Placed]]:
         """Return height, width and the shapes of picture ``index``, the lowest first."""

@@ -146,11 +146,11 @@ def colour(random: Random, away_from: Colour) -> Colour:
     return red, green, blue
 
 
-def paint(image: FloatArray, drawn: Stamp, tint: Colour, light: float) -> None:
+def paint(image: NDArray[np.uint8], drawn: Stamp, tint: Colour, light: float) -> None:
     """Blend a stamp into an image in place: a dark rim, inside lit from the direction ``light``.
 
     Args:
-        image: (H, W, 3) float32, 0..255; changed.
+        image: (H, W, 3) uint8; changed.
         drawn: what to draw.
         tint: colour of the inside.
         light: direction of the light, radians.
@@ -164,7 +164,7 @@ def paint(image: FloatArray, drawn: Stamp, tint: Colour, light: float) -> None:
     slope = np.cos(light) * axis[None, :] + np.sin(light) * axis[:, None]
     shade = (1 + 0.28 * slope[patch_rows, patch_columns, None]) * (0.6 + 0.4 * inside)
     lit = np.minimum(np.asarray(tint, np.float32) * shade, 255)
-    target += cover * (lit - target)
+    target[:] = target + cover * (lit - target)
 
 
 def crop(drawn: Stamp, height: int, width: int) -> tuple[slice, slice, slice, slice]:
@@ -181,8 +181,8 @@ def crop(drawn: Stamp, height: int, width: int) -> tuple[slice, slice, slice, sl
     )
 
 
-def background(random: Random, height: int, width: int) -> tuple[FloatArray, Colour]:
-    """Return a textured background (H, W, 3) float32, 0..255, and its mean colour."""
+def background(random: Random, height: int, width: int) -> tuple[NDArray[np.uint8], Colour]:
+    """Return a textured background (H, W, 3) uint8, and its mean colour."""
     base = np.clip(random.uniform(25, 230) + random.uniform(-45, 45, 3), 0, 255)
     other = np.clip(base + random.uniform(-70, 70) + random.uniform(-25, 25, 3), 0, 255)
     blend = _TEXTURES[int(random.integers(len(_TEXTURES)))](random, height, width)
@@ -190,7 +190,7 @@ def background(random: Random, height: int, width: int) -> tuple[FloatArray, Col
     image = blend[:, :, None] * span + low
     image += np.float32(random.uniform(2, 9)) * _grain(random, height, width)[:, :, None]
     red, green, blue = ((base + other) / 2).tolist()
-    return image, (red, green, blue)
+    return np.clip(image, 0, 255, out=image).astype(np.uint8), (red, green, blue)
 
 
 def _clouds(random: Random, height: int, width: int) -> FloatArray:
@@ -250,10 +250,12 @@ def _grain(random: Random, height: int, width: int) -> FloatArray:
     return sheet[y : y + height, x : x + width]
 
 
-def distractors(random: Random, image: FloatArray, count: int, ground: Colour) -> FloatArray:
+def distractors(
+    random: Random, image: NDArray[np.uint8], count: int, ground: Colour
+) -> NDArray[np.uint8]:
     """Return the image with lines, bars, arcs and dots that are no object of any class."""
     height, width = image.shape[:2]
-    canvas = Image.fromarray(np.clip(image, 0, 255).astype(np.uint8))
+    canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
     side = min(height, width)
     for _ in range(count):
@@ -261,7 +263,7 @@ def distractors(random: Random, image: FloatArray, count: int, ground: Colour) -
         x, y = random.uniform(0, width), random.uniform(0, height)
         kind = int(random.integers(len(_DISTRACTORS)))
         _DISTRACTORS[kind](random, draw, (x, y, side), (red, green, blue))
-    return np.asarray(canvas, np.float32)
+    return np.array(canvas)
 
 
 def _line(random: Random, draw: Any, at: tuple[float, float, float], fill: Any) -> None:
