@@ -50,7 +50,8 @@ class EpochOrder:
 
     Every process takes its own share; the last batch is filled from the start of the permutation, so
     all batches have one size and all processes the same number of them. ``epoch`` and ``start`` say
-    where the next iteration begins: that is all it takes to resume in the middle of an epoch.
+    where the next iteration begins (each one moves them on): that is all it takes to resume in the
+    middle of an epoch.
 
     Attributes:
         images: how many there are.
@@ -76,11 +77,12 @@ class EpochOrder:
         return -(-self.images // (self.batch * self.world))
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        generator = np.random.default_rng((self.seed, self.epoch))
+        epoch, start = self.epoch, self.start
+        self.epoch, self.start = epoch + 1, 0  # where the next iteration begins
+        generator = np.random.default_rng((self.seed, epoch))
         order = np.resize(generator.permutation(self.images), len(self) * self.batch * self.world)
         mine = order.reshape(len(self), self.world, self.batch)[:, self.rank]
         sizes = generator.choice(self.sizes, len(self)) if self.sizes else np.zeros(len(self), int)
-        epoch, start, self.start = self.epoch, self.start, 0
         for rows, size in list(zip(mine, sizes, strict=True))[start:]:
             yield [Draw(epoch, int(row), int(size)) for row in rows]
 

@@ -64,7 +64,7 @@ class Recorder(Callback):
     def on_train_start(self, trainer: Trainer, task: DetectionTask) -> None:  # type: ignore[override]
         """Bring the CSV files to the step that the run starts at."""
         self.steps.keep_below(trainer.global_step)
-        self.history.keep_below(task.order.epoch)
+        self.history.keep_below(task.position[0])
         self.saved_at = self.tick = time.monotonic()
 
     def on_train_batch_end(  # type: ignore[override]
@@ -172,7 +172,8 @@ class Bar(Callback):
     def on_train_start(self, trainer: Trainer, task: DetectionTask) -> None:  # type: ignore[override]
         """Start the bar at the step that the run starts at."""
         self.began = time.monotonic()
-        done = task.order.epoch * len(task.order) + task.order.start
+        epoch, start = task.position
+        done = epoch * len(task.order) + start
         self.progress.start()
         self.bar = self.progress.add_task(
             "training", total=self.total, completed=done, numbers="starting"

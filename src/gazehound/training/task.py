@@ -30,8 +30,9 @@ class DetectionTask(LightningModule):
         validation: the images to evaluate on, or ``None``.
 
     Attributes:
-        result: the last evaluation's COCO result, or ``None``.
-        evaluation: its accumulator, for curves and reports.
+        evaluation: the last evaluation's accumulator, for curves and reports; ``None`` before it.
+        summary: its COCO numbers; emptied once they are recorded.
+        position: (epoch, batches done in it) that the run started at; not (0, 0) when resumed.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class DetectionTask(LightningModule):
         self.evaluation: Evaluation | None = None
         self.summary: dict[str, float | None] = {}
         self.step_losses: dict[str, float] = {}
+        self.position = (0, 0)
         self._rng: dict[str, Tensor] = {}
 
     @property
@@ -145,7 +147,8 @@ class DetectionTask(LightningModule):
         ours = checkpoint["gazehound"]
         if self.ema is not None and ours["ema"]:
             self.ema.load_state_dict(ours["ema"])
-        self.order.epoch, self.order.start = int(ours["epoch"]), int(ours["start"])
+        self.position = int(ours["epoch"]), int(ours["start"])
+        self.order.epoch, self.order.start = self.position
         self._rng = {"cpu": ours["rng"]}
 
     def on_train_start(self) -> None:
