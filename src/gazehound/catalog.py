@@ -51,6 +51,7 @@ class Entry:
 
 _TINY_PYRAMID: Mapping[str, Any] = {"backbone": "resnet10t", "channels": 64}
 _RETINANET = "Lin et al., Focal Loss for Dense Object Detection"
+_HOG = "Dalal, Triggs, Histograms of Oriented Gradients for Human Detection"
 
 ENTRIES: tuple[Entry, ...] = (
     Entry(
@@ -72,6 +73,10 @@ ENTRIES: tuple[Entry, ...] = (
         "retinanet_r101", "gazehound.detectors.retinanet:retinanet_r101", 2017, _RETINANET,
         "network", 52.8, "RetinaNet as published, ResNet-101",
         tiny=_TINY_PYRAMID,
+    ),
+    Entry(
+        "hog-svm", "gazehound.detectors.hog_svm:hog_svm", 2005, _HOG,
+        "classical", None, "HOG blocks and a linear SVM slid over a pyramid; any class, any window",
     ),
 )  # fmt: skip
 

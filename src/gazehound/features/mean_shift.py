@@ -48,7 +48,7 @@ def modes(points: Points, weights: Points) -> tuple[Points, Points]:
     for _ in range(MOST_STEPS):
         pull = _pull(at[moving], points, widths, weights)[:, :, None] / widths
         moved = (pull * points).sum(axis=1) / pull.sum(axis=1)
-        step = (((at[moving] - moved) / _widths(moved)) ** 2).sum(axis=1)
+        step = (((at[moving] - moved) / _widths(at[moving])) ** 2).sum(axis=1)
         at[moving] = moved
         moving = moving[step > STOP]
         if len(moving) == 0:

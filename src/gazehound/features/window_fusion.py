@@ -47,7 +47,7 @@ def fuse_by_mean_shift(
     threshold: float,
 ) -> tuple[FloatArray, FloatArray]:
     """Return ``xyxy`` boxes and densities of the modes whose density is above ``threshold``."""
-    centres = windows[:, :2] + windows[:, 2:] / 2
+    centres = np.rint(windows[:, :2] + windows[:, 2:] / 2)  # whole points, as OpenCV halves them
     points = np.concatenate([centres, np.log(scale)[:, None]], axis=1)
     found, density = modes(points, margin.astype(np.float64))
     growth = np.exp(found[:, 2:])
