@@ -91,12 +91,15 @@ def scan(
     marks.append(end)
     padded = _padded(["bbox", *keys])
     needed = sum(1 << k for k, key in enumerate(["bbox", *keys]) if key not in optional)
-    with ThreadPoolExecutor(len(marks) - 1) as pool:
-        tasks = [
-            pool.submit(_scan_part, text, begin, stop, padded, needed)
-            for begin, stop in pairwise(marks)
-        ]
-        pieces = [task.result() for task in tasks]
+    if len(marks) == 2:
+        pieces = [_scan_part(text, at, end, padded, needed)]
+    else:
+        with ThreadPoolExecutor(len(marks) - 1) as pool:
+            tasks = [
+                pool.submit(_scan_part, text, begin, stop, padded, needed)
+                for begin, stop in pairwise(marks)
+            ]
+            pieces = [task.result() for task in tasks]
     done = [piece for piece in pieces if piece is not None]
     if len(done) < len(pieces):
         return None

@@ -280,7 +280,7 @@ def _picture(diagnosis: Diagnosis, prices: Prices, image: int, file: Path) -> _P
     wrong = wrong[prices.false[wrong] > 0]
     missed = errors.missed[tables.truths.image[errors.missed] == image]
     rows = errors.rows[wrong]
-    truths = np.flatnonzero(tables.truths.image == image)
+    truths = np.union1d(missed, errors.target[wrong][errors.target[wrong] >= 0]).astype(np.int64)
     red = np.isin(truths, missed)
     picture = draw(
         read_image(file),
