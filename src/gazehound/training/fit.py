@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 import warnings
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.console import Console
 from gazehound.checkpoints.native import Header
 from gazehound.data import Dataset, available_splits, open_dataset
 from gazehound.data.batching import (
+    Collate,
     EpochOrder,
     TrainingSamples,
     ValidationSamples,
@@ -23,6 +25,7 @@ from gazehound.data.batching import (
 )
 from gazehound.detectors.network import Network
 from gazehound.errors import ConfigError
+from gazehound.records import Batch
 from gazehound.training import machine, run_folder
 from gazehound.training.callbacks import Bar, Recorder
 from gazehound.training.recipe import Recipe
@@ -98,7 +101,8 @@ def fit(
     console = console or Console(stderr=True)
     train, val = data or open_splits(recipe)
     recipe = complete(recipe)
-    assert recipe.batch is not None and recipe.workers is not None
+    assert recipe.batch is not None
+    assert recipe.workers is not None
     checkpoint = run_folder.claim(out, resume)
     seed_everything(recipe.seed, workers=True, verbose=False)
     recipe.to_yaml(out / run_folder.RECIPE)
@@ -117,6 +121,7 @@ def fit(
 
     bar = Bar(console, len(order) * recipe.epochs)
     recorder = Recorder(out, header, recipe.checkpoint_minutes, recipe.patience)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # the plan says what matters
     trainer = Trainer(
         accelerator="auto",
         devices=1,
@@ -135,8 +140,7 @@ def fit(
         log_every_n_steps=10,
     )
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*(number of training batches|resuming from).*")
+        warnings.filterwarnings("ignore", module="lightning")  # its advice on loaders and logging
         trainer.fit(task, loader, val_loader, ckpt_path=checkpoint, weights_only=True)
     network.load_state_dict(task.averaged_weights())
     return task
@@ -158,14 +162,14 @@ def _say_plan(
     lines = (
         f"{recipe.model}: {millions:.1f} M trainable weights, {len(train.classes)} classes "
         f"({', '.join(train.classes.names[:5])}{', ...' if len(train.classes) > 5 else ''})",
-        f"{len(train)} images to learn from ({recipe.train_split}), "
-        f"{len(val) if val else 'none'} to evaluate on ({val.split if val else '-'})",
+        f"{len(train)} images to learn from ({train.split or train.name}), "
+        + (f"{len(val)} to evaluate on ({val.split or val.name})" if val else "none to evaluate on"),
         f"{recipe.epochs} epochs of {len(order)} steps, {batch}, {sizes} px, "
         f"{recipe.optimizer} at {recipe.lr:g}, {precision} bit on {machine.device_name()}, "
         f"{recipe.workers} loader process(es), seed {recipe.seed}",
     )
     for line in lines:
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _say_estimate(console: Console, task: DetectionTask, samples: TrainingSamples) -> None:
@@ -177,7 +181,7 @@ def _say_estimate(console: Console, task: DetectionTask, samples: TrainingSample
     order = dataclasses.replace(task.order)
     draws = next(iter(order))
     began = time.perf_counter()
-    batch = samples_to_batch(samples, draws)
+    batch = Collate(samples.preprocess)([samples[draw] for draw in draws])
     loading = (time.perf_counter() - began) / max(1, task.recipe.workers or 1)
     seconds = _time_step(task, batch)
     steps = len(task.order)
@@ -190,20 +194,13 @@ def _say_estimate(console: Console, task: DetectionTask, samples: TrainingSample
     )
 
 
-def samples_to_batch(samples: TrainingSamples, draws: list[object]) -> object:
-    """Prepare the draws of one batch in this process."""
-    from gazehound.data.batching import Collate
-
-    return Collate(samples.preprocess)([samples[draw] for draw in draws])  # type: ignore[index]
-
-
-def _time_step(task: DetectionTask, batch: object) -> float:
+def _time_step(task: DetectionTask, batch: Batch) -> float:
     """Return the seconds of a forward and backward pass, after one to warm up."""
     device = torch.device(machine.device_name())
     network = task.network.to(device)
     buffers = {name: value.clone() for name, value in network.named_buffers()}
     rng = torch.get_rng_state()
-    moved = task.transfer_batch_to_device(batch, device, 0)  # type: ignore[arg-type]
+    moved = task.transfer_batch_to_device(batch, device, 0)
     precision = machine.lightning_precision(task.recipe.precision)
     dtype = torch.bfloat16 if precision.startswith("bf16") else torch.float16
     seconds = 0.0

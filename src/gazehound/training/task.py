@@ -115,7 +115,8 @@ class DetectionTask(LightningModule):
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Detect on a batch and hand the boxes to the evaluation."""
-        assert self.validation is not None and self.evaluation is not None
+        assert self.validation is not None
+        assert self.evaluation is not None
         detections = self.network.restore(self.network.infer(batch), batch)
         for offset, found in enumerate(detections):
             position = index * self.trainer.val_dataloaders.batch_size + offset  # type: ignore[union-attr]
