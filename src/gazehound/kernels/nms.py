@@ -1,7 +1,7 @@
 """Greedy non-maximum suppression and Soft-NMS: the indices of the plain O(n^2) loop, sooner.
 
-Every box is compared with the kept boxes before it, many at once in SIMD lanes. Only kept boxes
-that can matter are looked at. Two boxes whose IoU exceeds t overlap by more than t of either one's
+Every box is compared with the kept boxes before it, many at once in SIMD lanes. Once many are kept,
+only those that can matter are looked at. Two boxes whose IoU exceeds t overlap by more than t of either one's
 width and height, because
 
     I / U <= overlap_x / (w_a + w_b - overlap_x)        (and so for y),
@@ -23,7 +23,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-SMALL = 96  # boxes; below it the grid costs more than it saves
+FEW = 256  # kept boxes; so many are compared one and all before a grid is laid
 CHUNK = 64  # pairs between two looks at the result: long enough to fill SIMD lanes
 WIDEN = 1e-3  # of a side; the rounding error of a float32 IoU is about 1e-6
 SMALLEST, LARGEST = 1e-15, 1e15  # sides whose areas neither vanish nor overflow in float32
@@ -147,16 +147,20 @@ def _copy_column(source: Any, r: int, target: Any, k: int) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _suppress_plainly(columns: Any, threshold: Any, limit: int, keep: NDArray[np.bool_]) -> None:
-    kept = np.empty_like(columns)
+def _suppress_plainly(
+    columns: Any, threshold: Any, limit: int, few: int, keep: NDArray[np.bool_]
+) -> int:
+    """Compare with all kept boxes until ``few`` are kept; return the row to go on with."""
+    kept = np.empty((5, min(few, limit, keep.size)), columns.dtype)
     count = 0
     for r in range(keep.size):
-        if count >= limit:
-            break
+        if count == kept.shape[1]:
+            return r
         if not _suppressed(columns, r, kept, 0, count, threshold):
             keep[r] = True
             _copy_column(columns, r, kept, count)
             count += 1
+    return int(keep.size)
 
 
 @njit(cache=True, nogil=True)
@@ -186,8 +190,8 @@ def _measure(columns: Any) -> tuple[bool, NDArray[np.float64], NDArray[np.float6
 @njit(cache=True, nogil=True)
 def _cell(place: float, axis: int, grid: Any) -> int:
     """Return the cell of a coordinate; monotone in it, which is all that correctness needs."""
-    origin, per_pixel, cells = grid[axis]
-    return min(int(cells) - 1, max(0, int((place - origin) * per_pixel)))
+    cell = int((place - grid[axis, 0]) * grid[axis, 1])
+    return min(int(grid[axis, 2]) - 1, max(0, cell))
 
 
 @njit(cache=True, nogil=True)
@@ -271,8 +275,15 @@ def _lattice(columns: Any, r: int, axis: int, grid: Any, nodes: int, cells: Any)
 
 @njit(cache=True, nogil=True)
 def _suppress_by_grid(
-    columns: Any, threshold: Any, limit: int, keep: NDArray[np.bool_], extent: Any, mean: Any
+    columns: Any,
+    threshold: Any,
+    limit: int,
+    keep: NDArray[np.bool_],
+    extent: Any,
+    mean: Any,
+    first: int,
 ) -> None:
+    """Go on from row ``first``; ``keep`` holds the answers before it."""
     grid, starts = _lay_grid(columns, extent, mean)
     across = int(grid[0, 2])
     ends = starts.copy()
@@ -284,21 +295,24 @@ def _suppress_by_grid(
     for r in range(keep.size):
         if count >= limit:
             break
-        hit = False
-        if _has_area(columns, r):
+        solid = _has_area(columns, r)
+        hit = not keep[r] if r < first else False
+        if solid and r >= first:
             n_x = _lattice(columns, r, 0, grid, nodes, xs)
             n_y = _lattice(columns, r, 1, grid, nodes, ys)
-            for k in range(n_x * n_y):
-                c = ys[k // n_x] * across + xs[k % n_x]
-                hit = _suppressed(columns, r, entries, starts[c], ends[c], threshold)
+            for v in range(n_y):
+                for u in range(n_x):
+                    c = ys[v] * across + xs[u]
+                    if _suppressed(columns, r, entries, starts[c], ends[c], threshold):
+                        hit = True
+                        break
                 if hit:
                     break
-        if hit:
-            continue
-        keep[r] = True
-        count += 1
-        if _has_area(columns, r):
-            _enter(columns, r, grid, entries, ends)
+        if not hit:
+            keep[r] = True
+            count += 1
+            if solid:
+                _enter(columns, r, grid, entries, ends)
 
 
 @njit(cache=True, nogil=True)
@@ -328,12 +342,13 @@ def suppress(boxes: Any, order: NDArray[np.int64], threshold: Any, limit: int) -
     """
     columns = _columns(boxes, order)
     keep = np.zeros(order.size, np.bool_)
-    if order.size > SMALL:
+    row = _suppress_plainly(columns, threshold, limit, FEW, keep)
+    if row < order.size and limit > FEW:
         safe, extent, mean = _measure(columns)
         if safe:
-            _suppress_by_grid(columns, threshold, limit, keep, extent, mean)
-            return keep
-    _suppress_plainly(columns, threshold, limit, keep)
+            _suppress_by_grid(columns, threshold, limit, keep, extent, mean, row)
+        else:
+            _suppress_plainly(columns, threshold, limit, order.size, keep)
     return keep
 
 
