@@ -86,6 +86,10 @@ def test_csv_log_survives_a_kill_and_drops_what_is_done_again(tmp_path):
     assert [row["step"] for row in log.read()] == [0, 1, 2, 3, 4]
     log.keep_below(3)
     assert [row["step"] for row in log.read()] == [0, 1, 2]
+    log.write({"step": 3, "loss": 0.2, "AP": 0.7})  # a column that was empty in the rows before
+    assert log.read()[-1] == {"step": 3, "loss": 0.2, "AP": 0.7}
+    log.keep_below(0)
+    assert log.read() == []
 
 
 def test_a_run_folder_is_never_overwritten_in_silence(tmp_path):

@@ -30,7 +30,7 @@ from gazehound.training.recipe import Recipe, make_recipe, read_recipe
 if TYPE_CHECKING:
     from gazehound.checkpoints.native import Header
 
-GALLERY = 24  # images drawn in a report
+GALLERY = 60  # images looked at for the pictures of a report
 BEST_SHOWN = 0.25  # lowest score drawn
 
 
@@ -162,7 +162,7 @@ def write_report(trained: Trained, recipe: Recipe, train: Dataset) -> None:
         history=run_folder.CsvLog(folder / run_folder.HISTORY, "epoch").read(),
         evaluation=trained.evaluation,
         gallery=list(_gallery(trained)) if val is not None else [],
-        losses=run_folder.CsvLog(folder / run_folder.STEPS, "step").read(),
+        steps=run_folder.CsvLog(folder / run_folder.STEPS, "step").read(),
     )
 
 

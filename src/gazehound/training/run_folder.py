@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from gazehound.errors import TrainingError
@@ -37,11 +37,15 @@ class CsvLog:
         self.file, self.key = file, key
 
     def keep_below(self, count: int) -> None:
-        """Drop the rows whose key is ``count`` or more (all rows for 0)."""
-        rows = [row for row in self.read() if row[self.key] < count]
-        self.file.unlink(missing_ok=True)
-        for row in rows:
-            self.write(row)
+        """Drop the rows whose key is ``count`` or more (all rows for 0), and an unfinished last line."""
+        if not self.file.exists():
+            return
+        kept = [row for row in self._whole_rows() if float(row[self.key]) < count]
+        header = self.file.read_text().partition("\n")[0].strip()
+        self.file.unlink()
+        if kept:
+            lines = [header, *(",".join(row.values()) for row in kept)]
+            self.file.write_text("\n".join(lines) + "\n")
 
     def write(self, row: Mapping[str, float | None]) -> None:
         """Append one row; the first row decides the columns."""
@@ -56,10 +60,13 @@ class CsvLog:
         """Return all rows; empty cells are left out, an unfinished last line too."""
         if not self.file.exists():
             return []
+        return [{k: float(v) for k, v in row.items() if v} for row in self._whole_rows()]
+
+    def _whole_rows(self) -> list[dict[str, str]]:
         with self.file.open(newline="") as stream:
-            rows: Sequence[Mapping[str, str | None]] = list(csv.DictReader(stream))
-        whole = [row for row in rows if None not in row.values()]
-        return [{k: float(v) for k, v in row.items() if v} for row in whole]
+            text = stream.read()
+        whole = text[: text.rfind("\n") + 1]  # a killed write leaves no line end
+        return [row for row in csv.DictReader(whole.splitlines()) if None not in row.values()]
 
 
 def claim(folder: Path, resume: bool) -> Path | None:
