@@ -12,12 +12,28 @@ from pycocotools.cocoeval import COCOeval
 from gazehound.metrics import Found, Tables, Truths
 from gazehound.records import Classes
 
-SIDES = [0.0, 1.0, 8.0, 16.0, 31.999999999999996, 32.0, 32.5, 40.0, 64.0, 96.0, 96.00000000000001, 120.0]
+SIDES = [
+    0.0,
+    1.0,
+    8.0,
+    16.0,
+    31.999999999999996,
+    32.0,
+    32.5,
+    40.0,
+    64.0,
+    96.0,
+    96.00000000000001,
+    120.0,
+]
 CORNERS = [0.0, 0.5, 2.0, 4.0, 10.0, 20.0, 33.3]
 SCORES = [0.0, 0.1, 0.3, 0.5, 0.5, 0.7, 0.9, 1.0]
 
 boxes = st.tuples(
-    st.sampled_from(CORNERS), st.sampled_from(CORNERS), st.sampled_from(SIDES), st.sampled_from(SIDES)
+    st.sampled_from(CORNERS),
+    st.sampled_from(CORNERS),
+    st.sampled_from(SIDES),
+    st.sampled_from(SIDES),
 ).map(list)
 
 
@@ -97,7 +113,9 @@ def large_case(seed, images=3, truths=60, results=500):
 
 def _truth(image_ids, category_ids, annotations):
     return {
-        "images": [{"id": i, "file_name": f"{i}.jpg", "width": 200, "height": 200} for i in image_ids],
+        "images": [
+            {"id": i, "file_name": f"{i}.jpg", "width": 200, "height": 200} for i in image_ids
+        ],
         "categories": [{"id": c, "name": f"class {c}"} for c in category_ids],
         "annotations": annotations,
     }

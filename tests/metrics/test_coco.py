@@ -56,7 +56,7 @@ def test_real_annotations_with_made_up_detections(real_data, tmp_path):
     results = []
     for row in truth["annotations"]:
         for _ in range(rng.integers(0, 4)):
-            x, y, w, h = row["bbox"]
+            w, h = row["bbox"][2:]
             box = np.array(row["bbox"]) + rng.normal(0, 0.1, 4) * [w, h, w, h]
             results.append(
                 {

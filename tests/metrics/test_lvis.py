@@ -24,9 +24,7 @@ def lvis_case(seed):
     for row in results:
         row["category_id"] = int(rng.choice(ids))
     for image in truth["images"]:
-        own = {
-            row["category_id"] for row in truth["annotations"] if row["image_id"] == image["id"]
-        }
+        own = {row["category_id"] for row in truth["annotations"] if row["image_id"] == image["id"]}
         absent = [category for category in ids if category not in own]
         image["neg_category_ids"] = absent[: rng.integers(0, len(absent) + 1)]
         present = sorted(own)

@@ -67,7 +67,13 @@ def test_what_needs_more_care_is_left_to_python(text):
 OBJECTS = [
     {"image_id": 3, "category_id": 7, "bbox": [1.5, -2, 3e1, 0.1], "score": 0.25},
     {"score": 1, "bbox": [0, 0, 0, 0], "category_id": 1, "image_id": 12, "note": 'a "}, {" b\\'},
-    {"x": {"a": [1, {"b": "]"}]}, "image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4], "score": 0},
+    {
+        "x": {"a": [1, {"b": "]"}]},
+        "image_id": 1,
+        "category_id": 2,
+        "bbox": [1, 2, 3, 4],
+        "score": 0,
+    },
     {"image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4], "score": 0.12345678901234567890123},
 ]
 

@@ -36,6 +36,7 @@ class Mistakes:
         kinds: (F,) index into ``KINDS`` of each.
         target: (F,) truth row that a localisation or classification error meant, else -1.
         overlap: (F,) overlap with that truth, else with the nearest.
+        recovers: (F,) bool; fixing this one would find a truth that nothing else finds.
         missed: truth rows that nothing found or nearly found.
     """
 
@@ -46,6 +47,7 @@ class Mistakes:
     kinds: NDArray[np.int64]
     target: Rows
     overlap: NDArray[np.float64]
+    recovers: NDArray[np.bool_]
     missed: Rows
 
 
@@ -95,6 +97,9 @@ def mistakes(
     meant = found.copy()
     meant[target[target >= 0]] = True
     missed = np.flatnonzero(counts_truth & ~meant)
+    recovers = np.zeros(len(target), bool)
+    lost = np.flatnonzero((target >= 0) & ~found[target]) if len(found) else np.zeros(0, np.int64)
+    recovers[lost[np.unique(target[lost], return_index=True)[1]]] = True
     positives = np.bincount(tables.truths.label[counts_truth], minlength=len(tables.classes))
     cost = _prices(tables, verdicts, wrong, kinds, target, missed, positives)
     counts = np.bincount(kinds, minlength=5).tolist()
@@ -106,6 +111,7 @@ def mistakes(
         kinds=kinds,
         target=target,
         overlap=np.where(kinds == CLASSIFICATION, iou[:, 1], iou.max(axis=1)),
+        recovers=recovers,
         missed=missed,
     )
 

@@ -33,8 +33,9 @@ def price_errors(tables: Tables, errors: Mistakes, curves: list[Curve]) -> Price
     """Estimate the price of every error.
 
     Without a false positive, the precision at every true positive below it rises from t/n to
-    t/(n - 1). A missed truth is priced as if it had been found at the middle true positive's rank: it
-    brings that precision once more, over the number of truths.
+    t/(n - 1). A missed truth, and one that a wrong class or a loose box keeps from being found, is
+    priced as if it had been found at the middle true positive's rank: it brings that precision once
+    more, over the number of truths.
 
     Args:
         tables: truths and detections.
@@ -46,6 +47,8 @@ def price_errors(tables: Tables, errors: Mistakes, curves: list[Curve]) -> Price
     missed = np.zeros(len(errors.missed))
     label = tables.found.label[errors.rows]
     truth_label = tables.truths.label[errors.missed]
+    meant_label = tables.truths.label[errors.target[errors.recovers]]
+    recovered = np.zeros(len(meant_label))
     for k, curve in enumerate(curves):
         if not curve.positives:
             continue
@@ -58,7 +61,10 @@ def price_errors(tables: Tables, errors: Mistakes, curves: list[Curve]) -> Price
         wrong = np.flatnonzero(~hit)
         false[label == k] = below[wrong] * share  # both fall by score, in the same order
         middle = curve.precision[hit]
-        missed[truth_label == k] = share * (float(np.median(middle)) if len(middle) else 1.0)
+        worth = share * (float(np.median(middle)) if len(middle) else 1.0)
+        missed[truth_label == k] = worth
+        recovered[meant_label == k] = worth
+    false[errors.recovers] += recovered
     by_image = np.zeros(len(tables.image_ids))
     np.add.at(by_image, tables.found.image[errors.rows], false)
     np.add.at(by_image, tables.truths.image[errors.missed], missed)
