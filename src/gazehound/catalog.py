@@ -52,6 +52,7 @@ class Entry:
 _TINY_PYRAMID: Mapping[str, Any] = {"backbone": "resnet10t", "channels": 64}
 _RETINANET = "Lin et al., Focal Loss for Dense Object Detection"
 _HOG = "Dalal, Triggs, Histograms of Oriented Gradients for Human Detection"
+_DPM = "Felzenszwalb et al., Object Detection with Discriminatively Trained Part-Based Models"
 
 ENTRIES: tuple[Entry, ...] = (
     Entry(
@@ -77,6 +78,10 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         "hog-svm", "gazehound.detectors.hog_svm:hog_svm", 2005, _HOG,
         "classical", None, "HOG blocks and a linear SVM slid over a pyramid; any class, any window",
+    ),
+    Entry(
+        "dpm", "gazehound.detectors.dpm:dpm", 2010, _DPM,
+        "classical", None, "mixture of roots with deformable parts, latent SVM; runs voc-release5",
     ),
 )  # fmt: skip
 

@@ -140,9 +140,9 @@ def test_part_levels_have_twice_the_cells():
     assert len(pyramid.fine) == 4
     np.testing.assert_array_equal(pyramid.part_level(5), pyramid.coarse[1])
     for level in range(len(pyramid.coarse)):
-        rows, columns = (n - 2 * (p + 1) for n, p in zip(pyramid.coarse[level].shape[1:], (3, 2), strict=True))
-        part_rows, part_columns = (
-            n - 2 * (p + 1) for n, p in zip(pyramid.part_level(level).shape[1:], (3, 2), strict=True)
+        maps = (pyramid.coarse[level], pyramid.part_level(level))
+        (rows, columns), (part_rows, part_columns) = (
+            (m.shape[1] - 2 * (3 + 1), m.shape[2] - 2 * (2 + 1)) for m in maps
         )
         assert abs(part_rows - (2 * rows + 2)) <= 1  # the ring of cells counts on both
         assert abs(part_columns - (2 * columns + 2)) <= 1

@@ -47,6 +47,20 @@ def _torchvision(file: Path, model: str | None, classes: Classes | None) -> Impo
     return IMPORTERS[key](read_state_dict(file), key, classes)
 
 
+def _voc_dpm(file: Path, model: str | None, classes: Classes | None) -> Imported:
+    from gazehound.checkpoints.voc_dpm import import_voc_dpm
+
+    if model not in (None, "dpm"):
+        raise ConfigError(f"--source voc-dpm reads the model 'dpm'; got --model {model}")
+    detector = import_voc_dpm(file)
+    if classes is not None:
+        if len(classes) != 1:
+            raise ConfigError(f"a voc-dpm file holds one class; got {len(classes)} names")
+        detector.classes = classes
+    return detector, Header("dpm", {"interval": detector.interval}, detector.classes)
+
+
 SOURCES: dict[str, Callable[[Path, str | None, Classes | None], Imported]] = {
     "torchvision": _torchvision,
+    "voc-dpm": _voc_dpm,
 }

@@ -158,7 +158,10 @@ class DPM:
                 trainer = Trainer(
                     self._scenes(dataset, label), self.plan, np.random.default_rng(seed), report
                 )
-                models[label] = trainer.train()
+                try:
+                    models[label] = trainer.train()
+                except TrainingError as error:
+                    raise TrainingError(f"class '{name}': {error}") from None
         self.models = models
 
     def _scenes(self, dataset: Dataset, label: int) -> list[Scene]:

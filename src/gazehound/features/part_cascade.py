@@ -25,6 +25,8 @@ from gazehound.features.parts import (
 )
 from gazehound.kernels.part_cascade import run_cascade
 
+SLACK = 1e-4  # thresholds are lowered by it: scores at run time are rounded to float32
+
 
 @dataclass(frozen=True)
 class Cascade:
@@ -134,7 +136,7 @@ def calibrate(terms: list[NDArray[np.float64]]) -> Cascade:
         lowest = np.zeros((len(order), 2))
         for step, part in enumerate(order):
             response, cost = own[:, 1 + part].T
-            lowest[step] = score.min(), (score - cost).min()
+            lowest[step] = score.min() - SLACK, (score - cost).min() - SLACK
             score += response - cost
         orders.append(order)
         thresholds.append(lowest)
