@@ -263,7 +263,7 @@ def grey(image: NDArray[Any]) -> NDArray[np.uint8]:
     """Return an image (H, W), (H, W, 1) or (H, W, 3) RGB as (H, W) uint8 luma; see ``byte_planes``."""
     planes = byte_planes(image)
     if len(planes) == 1:
-        return planes[0]
+        return np.asarray(planes[0])
     weighted = sum(w * plane.astype(np.int32) for w, plane in zip(_LUMA, planes, strict=True))
     return np.asarray((weighted + (1 << 14)) >> 15, np.uint8)
 

@@ -63,7 +63,7 @@ class Cascade:
     @property
     def is_lbp(self) -> bool:
         """Whether the features are local binary patterns."""
-        return self.rects.shape[1] == 1
+        return bool(self.rects.shape[1] == 1)
 
     @property
     def is_stumps(self) -> bool:

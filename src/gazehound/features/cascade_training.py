@@ -42,6 +42,8 @@ class CascadeRules:
         held_out: part of the patches that sets thresholds and is not learnt from.
         boosting: ``discrete`` or ``gentle``.
         mirror: learn from mirrored objects too.
+        jitter: learn from, and judge by, each object shifted by up to so many pixels too (its border
+            repeated), since a scan does not meet objects centred.
         tilted: offer features turned by 45 degrees too.
         candidates: how many features, drawn at random, are offered; 0: all.
         search: ``sorted`` (exact) or ``histogram``.
@@ -60,6 +62,7 @@ class CascadeRules:
     held_out: float = 0.2
     boosting: Loss = "gentle"
     mirror: bool = True
+    jitter: int = 0
     tilted: bool = False
     candidates: int = 0
     search: Method = "sorted"
@@ -133,10 +136,10 @@ class _Training:
         window = (objects.shape[1], objects.shape[2])
         self.features = _candidates(window, rules, rng)
         held = rng.permutation(len(objects)) < max(1, round(rules.held_out * len(objects)))
-        learnt = objects[~held]
-        if rules.mirror:
-            learnt = np.concatenate([learnt, learnt[:, :, ::-1]])
-        self.learnt, self.judged = learnt, objects[held]
+        learnt, self.judged = (
+            _jittered(part, rules.jitter, rng) for part in (objects[~held], objects[held])
+        )
+        self.learnt = np.concatenate([learnt, learnt[:, :, ::-1]]) if rules.mirror else learnt
         self.stages: list[Stumps] = []
         self.thresholds: list[float] = []
         self.rate = 1.0
@@ -285,6 +288,19 @@ def _candidates(
     if not 0 < rules.candidates < len(features):
         return features
     return features.take(np.sort(rng.permutation(len(features))[: rules.candidates]))
+
+
+def _jittered(patches: NDArray[np.uint8], most: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Return the patches and, where ``most`` is over 0, each of them shifted once."""
+    if most < 1:
+        return patches
+    _, height, width = patches.shape
+    wide = np.pad(patches, ((0, 0), (most, most), (most, most)), "edge")
+    y, x = rng.integers(0, 2 * most + 1, (2, len(patches)))
+    rows, columns = np.arange(height), np.arange(width)
+    every = np.arange(len(patches))[:, None, None]
+    shifted = wide[every, (y[:, None] + rows)[:, :, None], (x[:, None] + columns)[:, None, :]]
+    return np.concatenate([patches, shifted])
 
 
 def _fingerprint(

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from gazehound.errors import ConfigError
 from gazehound.features.cascade import Cascade
+from gazehound.features.threads import in_threads
 from gazehound.kernels.cascade import scan_stumps
 from gazehound.kernels.cascade_trees import scan_trees
-from gazehound.kernels.integral import integrate_pyramid
+from gazehound.kernels.integral import integrate_level
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ def scales_of(
     if not factor > 1:
         raise ConfigError(f"the scale factor must be over 1; got {factor}")
     largest = np.minimum(size, max_size) if max_size else np.asarray(size)
-    scales, scale = [], 1.0
+    scales: list[float] = []
+    scale = 1.0
     while True:
         grown = np.rint(np.asarray(window) * scale)
         if (grown > largest).any():
@@ -98,8 +100,8 @@ def scan_images(cascade: Cascade, image: NDArray[np.uint8], scales: NDArray[np.f
     fast = cascade.is_stumps and not cascade.is_lbp
     sums = np.empty(total + tilted, np.int32 if fast else np.int64)
     squares = np.empty(total, np.uint32 if fast else np.int64)
-    parts = get_num_threads()
-    integrate_pyramid(np.ascontiguousarray(image), layout, tilted, sums, squares, parts)
+    pixels = np.ascontiguousarray(image)
+    in_threads(lambda row: integrate_level(pixels, row, tilted, sums, squares), layout)
     grid = (shapes - np.asarray(cascade.window)) // steps[:, None] + 1
     grid = np.maximum(grid, 0)
     first = np.cumsum(np.concatenate([[0], grid.prod(axis=1)]))
@@ -173,7 +175,7 @@ def scan_scales(
     layout, _, (_, stride), total = _layout(shapes, np.ones(1, np.int64))
     tilted = total if cascade.tilted.any() else 0
     sums, squares = np.empty(total + tilted, np.int64), np.empty(total, np.int64)
-    integrate_pyramid(np.ascontiguousarray(image), layout, tilted, sums, squares, 1)
+    integrate_level(np.ascontiguousarray(image), layout[0], tilted, sums, squares)
     steps = np.maximum(np.rint(scales * shift), 1).astype(np.int64)
     windows = np.rint(np.asarray(cascade.window)[None] * scales[:, None]).astype(np.int64)
     grid = np.maximum((np.asarray([height, width]) - windows) // steps[:, None] + 1, 0)
@@ -255,18 +257,24 @@ def _run(
     accepted = np.zeros(positions, np.uint8)
     response = np.empty(positions, np.float32)
     parts = get_num_threads()
+    doubts = _doubts(cascade) if fast else np.zeros(0)
     where = (levels, tables.norm, tables.area, tables.corners, tables.weights)
-    if fast:
-        scan_stumps(
-            sums, squares, *where, cascade.threshold, cascade.leaves, cascade.stage_first,
-            cascade.bounds, _doubts(cascade), accepted, response, parts,
-        )  # fmt: skip
-    else:
-        scan_trees(
-            sums, squares[:0] if cascade.is_lbp else squares, *where, cascade.threshold,
-            cascade.subsets, cascade.children, cascade.leaves, cascade.tree_first,
-            cascade.stage_first, cascade.bounds, skip, accepted, response, parts,
-        )  # fmt: skip
+    maps = (accepted, response)
+
+    def share(part: int) -> None:
+        if fast:
+            scan_stumps(
+                sums, squares, *where, cascade.threshold, cascade.leaves, cascade.stage_first,
+                cascade.bounds, doubts, *maps, part, parts,
+            )  # fmt: skip
+        else:
+            scan_trees(
+                sums, squares[:0] if cascade.is_lbp else squares, *where, cascade.threshold,
+                cascade.subsets, cascade.children, cascade.leaves, cascade.tree_first,
+                cascade.stage_first, cascade.bounds, skip, *maps, part, parts,
+            )  # fmt: skip
+
+    in_threads(share, range(parts))
     hits = np.flatnonzero(accepted)
     return hits, response[hits]
 

@@ -26,8 +26,9 @@ def best_discrete(
     """Find each feature's threshold of least weighted error.
 
     With d the signed weight (faces plus, others minus) below a threshold, the stump that calls the
-    upper side a face errs by ``W+ + d`` on weights... the other polarity by ``W- - d``; so the least
-    error lies at the least or the greatest d over the places where a threshold can stand.
+    upper side a face errs by ``W- + d`` and the one that calls the lower side a face by ``W+ - d``,
+    W+ and W- being the weights of the classes. So the least error lies where d is least or greatest
+    over the places where a threshold can stand.
 
     Args:
         order: (F, N) patches by rising response; ``flag`` marks where a threshold can stand.
@@ -77,7 +78,7 @@ def best_gentle(
     all_signed, all_weight = both[:, 0].sum(), both[:, 1].sum()
     for f in prange(len(order)):
         signed, weight = 0, 0
-        best, place = -1.0, -1
+        above, below, place = -1.0, 1.0, -1  # the best gain so far is above / below
         line = order[f]
         for i in range(len(line)):
             entry = np.uint64(line[i])
@@ -86,11 +87,11 @@ def best_gentle(
             weight += both[row, np.uint64(1)]
             if entry > mask and 0 < weight < all_weight:
                 left, right = np.float64(signed), np.float64(all_signed - signed)
-                gain = left * left / np.float64(weight)
-                gain += right * right / np.float64(all_weight - weight)
-                if gain > best:
-                    best, place = gain, i
-        places[f], gains[f] = place, best
+                light, heavy = np.float64(weight), np.float64(all_weight - weight)
+                top, bottom = left * left * heavy + right * right * light, light * heavy
+                if top * below > above * bottom:
+                    above, below, place = top, bottom, i
+        places[f], gains[f] = place, above / below
 
 
 @njit(cache=True, parallel=True, nogil=True)

@@ -1,4 +1,4 @@
-"""Scanning a cascade of stumps on Haar-like features over integral images, in parallel.
+"""Scanning a cascade of stumps on Haar-like features over integral images.
 
 A window runs through the stages until one rejects it. The plain walk, one window after the other,
 spends its time reading the feature table, so the scan goes row by row and stage by stage: where a
@@ -28,10 +28,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
 
-STRIPE = 8  # rows of positions that one thread takes before it is the other's turn
+STRIPE = 8  # rows of positions that one share takes before it is the next one's turn
 RUN = 128  # windows evaluated together by one SIMD pass
 CROWD = 32  # survivors in a run from which the SIMD pass is cheaper than walking them
 _ZERO = np.float32(0)
@@ -221,72 +221,75 @@ def _stage_of_row(
     bound: float,
     doubt: float,
     alive: NDArray[np.int32],
-    count: int,
     scratch: NDArray[np.float32],
     exact: NDArray[np.float64],
+    asked: NDArray[np.int32],
 ) -> int:
-    """Run one stage over the ``count`` columns in ``alive``; keep the survivors; return their number."""
-    kept = 0
-    start = 0
+    """Run one stage over the columns in ``alive``; move the survivors to its front; count them."""
+    count, kept, start = len(alive), 0, 0
     while start < count:
         left = alive[start]
         stop = start + 1
         while stop < count and alive[stop] < left + RUN:
             stop += 1
-        members = alive[start:stop]
-        if stop - start >= CROWD:
-            n = members[-1] + 1 - left
-            total = scratch[1, :n]
+        crowded = stop - start >= CROWD
+        if crowded:
+            n = alive[stop - 1] + 1 - left
             _run_stage(
                 sums, base + left, inverse[left : left + n], corners, weights, thresholds, leaves,
-                first, end, scratch[0, :n], total,
+                first, end, scratch[0, :n], scratch[1, :n],
             )  # fmt: skip
-            for i in range(stop - start):
-                column = members[i]
-                value = np.float64(total[column - left])
-                if abs(value - bound) <= doubt:
-                    _exact_sums(
-                        sums, base, members[i : i + 1], inverse, corners, weights, thresholds,
-                        leaves, first, end, exact[:1],
-                    )  # fmt: skip
-                    value = exact[0]
-                alive[kept] = column
-                kept += value >= bound
-        else:
-            _exact_sums(
-                sums, base, members, inverse, corners, weights, thresholds, leaves, first, end,
-                exact,
-            )  # fmt: skip
-            for i in range(stop - start):
-                alive[kept] = members[i]
-                kept += exact[i] >= bound
+        open_cases = 0
+        for i in range(start, stop):
+            value = np.float64(scratch[1, alive[i] - left])
+            if not crowded or abs(value - bound) <= doubt:
+                asked[open_cases] = alive[i]
+                open_cases += 1
+        _exact_sums(
+            sums, base, asked[:open_cases], inverse, corners, weights, thresholds, leaves, first,
+            end, exact,
+        )  # fmt: skip
+        case = 0
+        for i in range(start, stop):
+            column = alive[i]
+            value = np.float64(scratch[1, column - left])
+            if case < open_cases and asked[case] == column:
+                value = exact[case]
+                case += 1
+            alive[kept] = column
+            kept += 1 if value >= bound else 0
         start = stop
     return kept
 
 
 @njit(cache=True, nogil=True)
 def _visited(
-    passed: NDArray[np.uint8], inverse: NDArray[np.float32], alive: NDArray[np.int32]
+    passed: NDArray[np.int32], inverse: NDArray[np.float32], alive: NDArray[np.int32]
 ) -> int:
     """List the columns that a scan visits and the first stage passes; return their number.
 
     After a rejection by the first stage a scan skips one position; a flat window is rejected before
     the first stage and causes no skip.
+
+    Args:
+        passed: columns that the first stage passes, rising.
+        inverse: of every column; 0: flat.
+        alive: output; may share its memory with ``passed``.
     """
-    count = 0
-    x = 0
-    while x < len(passed):
-        if inverse[x] != _ZERO:
-            if passed[x]:
-                alive[count] = x
-                count += 1
-            else:
-                x += 1
+    count, case, x = 0, 0, 0
+    while x < len(inverse):
+        while case < len(passed) and passed[case] < x:
+            case += 1
+        if case < len(passed) and passed[case] == x:
+            alive[count] = x
+            count += 1
+        elif inverse[x] != _ZERO:
+            x += 1
         x += 1
     return count
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True, nogil=True)
 def scan_stumps(
     sums: NDArray[np.int32],
     squares: NDArray[np.uint32],
@@ -302,9 +305,10 @@ def scan_stumps(
     doubts: NDArray[np.float64],
     accepted: NDArray[np.uint8],
     response: NDArray[np.float32],
+    part: int,
     parts: int,
 ) -> None:
-    """Scan; neighbouring windows must lie side by side in the buffer.
+    """Scan one of ``parts`` shares of the rows; neighbouring windows lie side by side in the buffer.
 
     Args:
         sums: (B,) integral images of all levels, tilted ones behind them.
@@ -321,56 +325,44 @@ def scan_stumps(
         doubts: (S,) error bound of its single-precision sum.
         accepted: (P,) output, 1 where every stage passed; zeros on entry.
         response: (P,) output, the last stage's sum there.
-        parts: threads to share the rows.
+        part: which share.
+        parts: how many there are; shares may run in threads.
     """
     stages = len(bounds)
-    for part in prange(parts):
-        widest = 0
-        for level in range(len(levels)):
-            widest = max(widest, levels[level, 1])
-        scratch = np.empty((3, widest), np.float32)
-        exact = np.empty(widest + 1, np.float64)
-        alive = np.empty(widest + 1, np.int32)
-        passed = np.empty(widest, np.uint8)
-        every = np.arange(widest).astype(np.int32)
-        for level in range(len(levels)):
-            columns, group = levels[level, 1], levels[level, 6]
-            inverse, total = scratch[2, :columns], scratch[1, :columns]
-            table, weight = corners[group], weights[group]
-            for row in range(levels[level, 2]):
-                if (row // STRIPE + level) % parts != part:
-                    continue
-                base = levels[level, 0] + row * levels[level, 5]
-                _run_norms(sums, squares, base, norm[group], area[group], inverse)
-                _run_stage(
-                    sums, base, inverse, table, weight, thresholds, leaves, 0, stage_first[1],
-                    scratch[0, :columns], total,
+    widest = RUN
+    for level in range(len(levels)):
+        widest = max(widest, levels[level, 1])
+    scratch = np.empty((3, widest), np.float32)
+    exact = np.empty(widest, np.float64)
+    alive, asked = np.empty(widest, np.int32), np.empty(widest, np.int32)
+    for level in range(len(levels)):
+        columns, group = levels[level, 1], levels[level, 6]
+        inverse = scratch[2, :columns]
+        table, weight = corners[group], weights[group]
+        for row in range(levels[level, 2]):
+            if (row // STRIPE + level) % parts != part:
+                continue
+            base = levels[level, 0] + row * levels[level, 5]
+            _run_norms(sums, squares, base, norm[group], area[group], inverse)
+            count = 0
+            for x in range(columns):
+                alive[count] = x
+                count += inverse[x] != _ZERO
+            stage = 0
+            while stage < stages and count > 0:
+                count = _stage_of_row(
+                    sums, base, inverse, table, weight, thresholds, leaves, stage_first[stage],
+                    stage_first[stage + 1], bounds[stage], doubts[stage], alive[:count], scratch,
+                    exact, asked,
                 )  # fmt: skip
-                for x in range(columns):
-                    value = np.float64(total[x])
-                    if abs(value - bounds[0]) <= doubts[0]:
-                        _exact_sums(
-                            sums, base, every[x : x + 1], inverse, table, weight, thresholds,
-                            leaves, 0, stage_first[1], exact[:1],
-                        )  # fmt: skip
-                        value = exact[0]
-                    passed[x] = value >= bounds[0]
-                count = _visited(passed[:columns], inverse, alive)
-                for stage in range(1, stages):
-                    if count == 0:
-                        break
-                    count = _stage_of_row(
-                        sums, base, inverse, table, weight, thresholds, leaves, stage_first[stage],
-                        stage_first[stage + 1], bounds[stage], doubts[stage], alive, count,
-                        scratch, exact,
-                    )  # fmt: skip
-                if count == 0:
-                    continue
-                _exact_sums(
-                    sums, base, alive[:count], inverse, table, weight, thresholds, leaves,
-                    stage_first[stages - 1], stage_first[stages], exact,
-                )  # fmt: skip
-                out = levels[level, 3] + row * columns
-                for i in range(count):
-                    accepted[out + alive[i]] = 1
-                    response[out + alive[i]] = exact[i]
+                if stage == 0:
+                    count = _visited(alive[:count], inverse, alive)
+                stage += 1
+            _exact_sums(
+                sums, base, alive[:count], inverse, table, weight, thresholds, leaves,
+                stage_first[stages - 1], stage_first[stages], exact,
+            )  # fmt: skip
+            out = levels[level, 3] + row * columns
+            for i in range(count):
+                accepted[out + alive[i]] = 1
+                response[out + alive[i]] = exact[i]

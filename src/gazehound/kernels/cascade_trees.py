@@ -1,4 +1,4 @@
-"""Scanning cascades of trees, of LBP features, and of detectors that are rescaled, in parallel.
+"""Scanning cascades of trees, of LBP features, and of detectors that are rescaled.
 
 The general walk: any tree, any rectangle weights, Haar-like or local binary pattern features, any
 grid. :mod:`gazehound.kernels.cascade` is the fast one for stumps. The tables are those described
@@ -8,16 +8,18 @@ blocks, row by row) and that integral images are 64 bits wide.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
 
-STRIPE = 8  # rows of positions that one thread takes before it is the other's turn
+STRIPE = 8  # rows of positions that one share takes before it is the next one's turn
 _ZERO = np.float32(0)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _sum(sums: NDArray[np.int64], at: int, corners: NDArray[np.uint32], k: int) -> int:
+def _sum(sums: NDArray[np.int64], at: int, corners: NDArray[np.uint32], k: int) -> Any:
     return (
         sums[np.uint64(at + corners[k])]
         - sums[np.uint64(at + corners[k + 1])]
@@ -76,13 +78,13 @@ def _goes_left(
     """Decide one node: a response below the threshold, or a pattern in the subset, goes left."""
     if len(subset) > 0:
         code = _pattern(sums, at, corners, node * 16)
-        return ((np.int64(subset[code >> 5]) >> (code & 31)) & 1) == 1
+        return bool((np.int64(subset[code >> 5]) >> (code & 31)) & 1)
     k, w = node * 12, node * 3
     value = weights[w] * np.float32(_sum(sums, at, corners, k))
     value += weights[w + 1] * np.float32(_sum(sums, at, corners, k + 4))
     if weights[w + 2] != _ZERO:
         value += weights[w + 2] * np.float32(_sum(sums, at, corners, k + 8))
-    return value * inverse < threshold
+    return bool(value * inverse < threshold)
 
 
 @njit(cache=True, nogil=True)
@@ -121,7 +123,7 @@ def run_cascade(
     return len(bounds), total
 
 
-@njit(cache=True, parallel=True, nogil=True)
+@njit(cache=True, nogil=True)
 def scan_trees(
     sums: NDArray[np.int64],
     squares: NDArray[np.int64],
@@ -140,9 +142,10 @@ def scan_trees(
     skip: bool,
     accepted: NDArray[np.uint8],
     response: NDArray[np.float32],
+    part: int,
     parts: int,
 ) -> None:
-    """Scan any cascade over any grid.
+    """Scan one of ``parts`` shares of the rows of any grid with any cascade.
 
     Args:
         sums: (B,) integral images of all levels, tilted ones behind them.
@@ -162,32 +165,32 @@ def scan_trees(
         skip: whether a rejection by the first stage skips the next position of the row.
         accepted: (P,) output, 1 where every stage passed; zeros on entry.
         response: (P,) output, the last stage's sum there.
-        parts: threads to share the rows.
+        part: which share.
+        parts: how many there are; shares may run in threads.
     """
     stages = len(bounds)
-    for part in prange(parts):
-        for level in range(len(levels)):
-            columns, group = levels[level, 1], levels[level, 6]
-            table, weight = corners[group], weights[group]
-            for row in range(levels[level, 2]):
-                if (row // STRIPE + level) % parts != part:
-                    continue
-                base = levels[level, 0] + row * levels[level, 5]
-                out = levels[level, 3] + row * columns
-                x = 0
-                while x < columns:
-                    at = base + x * levels[level, 4]
-                    inverse = np.float32(1)
-                    if len(squares) > 0:
-                        inverse = _inverse_norm(sums, squares, at, norm[group], area[group])
-                    if inverse != _ZERO:
-                        passed, total = run_cascade(
-                            sums, at, inverse, table, weight, thresholds, subsets, children,
-                            leaves, tree_first, stage_first, bounds,
-                        )  # fmt: skip
-                        if passed == stages:
-                            accepted[out + x] = 1
-                            response[out + x] = total
-                        elif passed == 0 and skip:
-                            x += 1
-                    x += 1
+    for level in range(len(levels)):
+        columns, group = levels[level, 1], levels[level, 6]
+        table, weight = corners[group], weights[group]
+        for row in range(levels[level, 2]):
+            if (row // STRIPE + level) % parts != part:
+                continue
+            base = levels[level, 0] + row * levels[level, 5]
+            out = levels[level, 3] + row * columns
+            x = 0
+            while x < columns:
+                at = base + x * levels[level, 4]
+                inverse = np.float32(1)
+                if len(squares) > 0:
+                    inverse = _inverse_norm(sums, squares, at, norm[group], area[group])
+                if inverse != _ZERO:
+                    passed, total = run_cascade(
+                        sums, at, inverse, table, weight, thresholds, subsets, children, leaves,
+                        tree_first, stage_first, bounds,
+                    )  # fmt: skip
+                    if passed == stages:
+                        accepted[out + x] = 1
+                        response[out + x] = total
+                    elif passed == 0 and skip:
+                        x += 1
+                x += 1

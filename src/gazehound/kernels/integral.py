@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
 
 from gazehound.kernels.resize import resize_planes
@@ -30,8 +30,7 @@ def integrate(image: NDArray[np.uint8], sums: NDArray[Any], squares: NDArray[Any
     sums[0, :] = 0
     squares[0, :] = 0
     for y in range(height):
-        row_sum = 0
-        row_square = 0
+        row_sum, row_square = np.int64(0), np.int64(0)
         sums[y + 1, 0] = 0
         squares[y + 1, 0] = 0
         for x in range(width):
@@ -83,37 +82,32 @@ def _store_rows(table: NDArray[Any], out: NDArray[Any], start: int, stride: int,
                 line[odd + x] = table[y, 2 * x + 1]
 
 
-@njit(cache=True, parallel=True, nogil=True)
-def integrate_pyramid(
+@njit(cache=True, nogil=True)
+def integrate_level(
     image: NDArray[np.uint8],
-    layout: NDArray[np.int64],
+    level: NDArray[np.int64],
     tilted: int,
     sums: NDArray[Any],
     squares: NDArray[Any],
-    parts: int,
 ) -> None:
-    """Shrink ``image`` to every level and integrate each into flat buffers, in parallel.
+    """Shrink ``image`` to one level of a pyramid and integrate it into flat buffers.
 
     Args:
         image: (H, W) grey.
-        layout: (L, 5) int64 per level: height, width, first buffer entry, entries per buffer row,
-            and the buffer column where odd columns start (0: columns keep their order). Windows two
-            pixels apart lie side by side in a buffer that is sorted into even and odd columns.
-        tilted: buffer entry where tilted integral images start, in the same layout; 0: none.
+        level: height, width, first buffer entry, entries per buffer row, and the buffer column where
+            odd columns start (0: columns keep their order). Windows two pixels apart lie side by
+            side in a buffer that is sorted into even and odd columns.
+        tilted: entries from an integral image to its tilted one; 0: there are none.
         sums: (B,) int32 or int64, overwritten.
         squares: (B,) uint32 or int64, overwritten.
-        parts: threads to share the levels.
     """
-    for part in prange(parts):
-        for level in range(part, len(layout), parts):
-            height, width, start = layout[level, 0], layout[level, 1], layout[level, 2]
-            stride, odd = layout[level, 3], layout[level, 4]
-            small = resize_planes(image.reshape((1, *image.shape)), height, width)[0]
-            table = np.empty((height + 1, width + 1), sums.dtype)
-            energy = np.empty((height + 1, width + 1), squares.dtype)
-            integrate(small, table, energy)
-            _store_rows(table, sums, start, stride, odd)
-            _store_rows(energy, squares, start, stride, odd)
-            if tilted > 0:
-                integrate_tilted(small, table)
-                _store_rows(table, sums, start + tilted, stride, odd)
+    height, width, start, stride, odd = level
+    small = resize_planes(np.expand_dims(image, 0), height, width)[0]
+    table = np.empty((height + 1, width + 1), sums.dtype)
+    energy = np.empty((height + 1, width + 1), squares.dtype)
+    integrate(small, table, energy)
+    _store_rows(table, sums, start, stride, odd)
+    _store_rows(energy, squares, start, stride, odd)
+    if tilted > 0:
+        integrate_tilted(small, table)
+        _store_rows(table, sums, start + tilted, stride, odd)
