@@ -8,7 +8,7 @@ import numpy as np
 
 from gazehound.boxes.arrays import Array
 from gazehound.errors import ConfigError, unknown_name
-from gazehound.kernels import nms as kernel
+from gazehound.kernels.soft_nms import soften
 
 METHODS = ("linear", "gaussian")
 
@@ -48,7 +48,7 @@ def soft_nms(
         ConfigError: the shapes do not fit, or an option is out of its range.
     """
     count = _check(boxes, scores, labels, method, iou_threshold, sigma)
-    keep, decayed = kernel.soften(
+    keep, decayed = soften(
         _host(boxes).astype(np.float64),
         _host(scores).astype(np.float64),
         np.zeros(count, np.int64) if labels is None else _host(labels).astype(np.int64),
