@@ -102,6 +102,97 @@ def next_object(text: NDArray[np.uint8], at: int, end: int) -> int:
     return end
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _read_value(
+    text: NDArray[np.uint8],
+    at: int,
+    end: int,
+    key: int,
+    row: int,
+    boxes: NDArray[np.float64],
+    numbers: NDArray[np.float64],
+    long: NDArray[np.int64],
+    n_long: int,
+) -> tuple[int, int, bool]:
+    """Read the number of a key, or the four of key 0, into its row.
+
+    Returns:
+        The place after the value, the filled entries of ``long``, and whether it was plain.
+    """
+    plain = True
+    if key == 0:
+        plain = at < end and text[at] == _OPEN_ARRAY
+        at = _space(text, at + 1, end)
+    for part in range(4 if key == 0 else 1):
+        if not plain:
+            break
+        value, after, how = read_number(text, at, end)
+        plain = how != BROKEN and (how != LONG or n_long < len(long))
+        if plain and how == LONG:
+            long[n_long, 0], long[n_long, 1] = row, part if key == 0 else key + 3
+            long[n_long, 2], long[n_long, 3] = at, after
+            n_long += 1
+        at = _space(text, after, end)
+        if key > 0:
+            numbers[row, key - 1] = value
+        else:
+            boxes[row, part] = value
+            wanted = _COMMA if part < 3 else _CLOSE_ARRAY
+            plain = plain and at < end and text[at] == wanted
+            at = _space(text, at + 1, end)
+    return at, n_long, plain
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _read_object(
+    text: NDArray[np.uint8],
+    at: int,
+    end: int,
+    keys: NDArray[np.uint8],
+    row: int,
+    boxes: NDArray[np.float64],
+    numbers: NDArray[np.float64],
+    long: NDArray[np.int64],
+    n_long: int,
+) -> tuple[int, int, int, bool]:
+    """Read one object whose brace is at ``at`` into a row.
+
+    Returns:
+        The place after it, the filled entries of ``long``, the keys seen as bits, and whether it was
+        plain.
+    """
+    seen = 0
+    plain = at < end and text[at] == _OPEN
+    at = _space(text, at + 1, end)
+    more = plain
+    while more:
+        if at >= end or text[at] != _QUOTE:
+            plain = False
+            break
+        begin = at + 1
+        at = _after_string(text, at, end)
+        key = _which_key(text, begin, at - 1, keys)
+        at = _space(text, at, end)
+        plain = at < end and text[at] == _COLON
+        at = _space(text, at + 1, end)
+        if key < 0:
+            at = after_value(text, at, end)
+        elif plain:
+            plain = not seen >> key & 1
+            seen |= 1 << key
+            if plain:
+                at, n_long, plain = _read_value(
+                    text, at, end, key, row, boxes, numbers, long, n_long
+                )
+        at = _space(text, at, end)
+        plain = plain and at < end and (text[at] == _CLOSE or text[at] == _COMMA)
+        more = plain and text[at] == _COMMA
+        at += 1
+        if more:
+            at = _space(text, at, end)
+    return at, n_long, seen, plain
+
+
 @njit(cache=True, nogil=True)
 def scan_rows(
     text: NDArray[np.uint8],
@@ -132,69 +223,20 @@ def scan_rows(
         many entries of ``long`` were written, and PLAIN or ODD.
     """
     row, n_long = 0, 0
-    while True:
-        if at >= end or text[at] != _OPEN or row == len(boxes):
-            return row, at, n_long, ODD
-        seen = 0
+    while row < len(boxes):
         numbers[row] = 0.0
-        at = _space(text, at + 1, end)
-        while True:
-            if at >= end or text[at] != _QUOTE:
-                return row, at, n_long, ODD
-            begin = at + 1
-            at = _after_string(text, at, end)
-            key = _which_key(text, begin, at - 1, keys)
-            at = _space(text, at, end)
-            if at >= end or text[at] != _COLON:
-                return row, at, n_long, ODD
-            at = _space(text, at + 1, end)
-            if key < 0:
-                at = after_value(text, at, end)
-            else:
-                if seen >> key & 1:
-                    return row, at, n_long, ODD
-                seen |= 1 << key
-                parts = 4 if key == 0 else 1
-                if key == 0:
-                    if at >= end or text[at] != _OPEN_ARRAY:
-                        return row, at, n_long, ODD
-                    at = _space(text, at + 1, end)
-                for part in range(parts):
-                    value, after, how = read_number(text, at, end)
-                    if how == BROKEN:
-                        return row, at, n_long, ODD
-                    if how == LONG:
-                        if n_long == len(long):
-                            return row, at, n_long, ODD
-                        column = part if key == 0 else key + 3
-                        long[n_long, 0], long[n_long, 1] = row, column
-                        long[n_long, 2], long[n_long, 3] = at, after
-                        n_long += 1
-                    at = _space(text, after, end)
-                    if key > 0:
-                        numbers[row, key - 1] = value
-                        continue
-                    boxes[row, part] = value
-                    wanted = _COMMA if part < 3 else _CLOSE_ARRAY
-                    if at >= end or text[at] != wanted:
-                        return row, at, n_long, ODD
-                    at = _space(text, at + 1, end)
-            at = _space(text, at, end)
-            if at >= end:
-                return row, at, n_long, ODD
-            if text[at] == _CLOSE:
-                break
-            if text[at] != _COMMA:
-                return row, at, n_long, ODD
-            at = _space(text, at + 1, end)
-        if seen & needed != needed:
-            return row, at, n_long, ODD
+        at, n_long, seen, plain = _read_object(
+            text, at, end, keys, row, boxes, numbers, long, n_long
+        )
+        if not plain or seen & needed != needed:
+            break
         row += 1
-        at = _space(text, at + 1, end)
+        at = _space(text, at, end)
         if at < end and text[at] == _CLOSE_ARRAY:
             return row, at + 1, n_long, PLAIN if stop >= end else ODD
         if at >= end or text[at] != _COMMA:
-            return row, at, n_long, ODD
+            break
         at = _space(text, at + 1, end)
         if at >= stop:
             return row, at, n_long, PLAIN if at == stop else ODD
+    return row, at, n_long, ODD
