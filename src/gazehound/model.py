@@ -59,7 +59,7 @@ class Model:
         return self.detector.classes
 
     @overload
-    def predict(
+    def predict(  # type: ignore[overload-overlap]  # a str is a sequence of str
         self, images: Picture, *, score: float | None = None, batch: int = ...
     ) -> Detections: ...
     @overload

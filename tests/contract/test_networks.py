@@ -105,7 +105,9 @@ def test_every_weight_gets_a_gradient(entry):
     images = torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     losses = losses_of(model, images, targets_of([[10, 10, 60, 70]], [[30, 20, 120, 110]]))
     sum(losses.values()).backward()
-    without = [n for n, p in model.detector.named_parameters() if p.requires_grad and p.grad is None]
+    without = [
+        n for n, p in model.detector.named_parameters() if p.requires_grad and p.grad is None
+    ]
     assert without == []
 
 

@@ -39,7 +39,7 @@ def test_every_epoch_sees_every_image_and_processes_agree_on_the_length(images, 
     for number, shares in enumerate(epochs):
         assert {len(share) for share in shares} == {len(ranks[0])}
         draws = [draw for share in shares for rows in share for draw in rows]
-        assert {draw.index for draw in draws} == set(range(images))
+        assert {draw.image for draw in draws} == set(range(images))
         assert {draw.epoch for draw in draws} == {number}
         assert all(len(rows) == batch for share in shares for rows in share)
 

@@ -30,9 +30,15 @@ def random_boxes(count, seed=0, span=200.0):
 
 
 def test_anchors_equal_torchvision():
-    sizes = tuple((x, int(x * 2 ** (1 / 3)), int(x * 2 ** (2 / 3))) for x in (32, 64, 128, 256, 512))
+    sizes = tuple(
+        (x, int(x * 2 ** (1 / 3)), int(x * 2 ** (2 / 3))) for x in (32, 64, 128, 256, 512)
+    )
     theirs = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * 5)
-    for height, width in ((256, 320), (800, 1088), (96, 32)):  # 800/64 does not divide: the odd stride
+    for height, width in (
+        (256, 320),
+        (800, 1088),
+        (96, 32),
+    ):  # 800/64 does not divide: the odd stride
         grids = pyramid_grids((8, 16, 32, 64, 128), (height, width))
         maps = [torch.zeros(1, 1, *grid) for grid in grids]
         images = ImageList(torch.zeros(1, 3, height, width), [(height, width)])
@@ -55,7 +61,9 @@ def test_cells_are_flattened_in_the_order_of_the_anchors():
     maps = torch.arange(2 * 6 * 2 * 3).reshape(2, 6, 2, 3).float()  # 3 anchors of 2 numbers
     rows = flatten_cells(maps, 3)
     for batch, y, x, anchor, number in np.ndindex(2, 2, 3, 3, 2):
-        assert rows[batch, (y * 3 + x) * 3 + anchor, number] == maps[batch, anchor * 2 + number, y, x]
+        assert (
+            rows[batch, (y * 3 + x) * 3 + anchor, number] == maps[batch, anchor * 2 + number, y, x]
+        )
 
 
 @pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0, 1.0), (10.0, 10.0, 5.0, 5.0)])
@@ -78,15 +86,21 @@ def test_assigner_equals_torchvision(seed, keep_best):
     ours = MaxIoUAssigner(0.5, 0.4, keep_best=keep_best)(
         anchors, pad_targets([truths], [torch.arange(7)])
     )
-    wanted = tv_utils.Matcher(0.5, 0.4, allow_low_quality_matches=keep_best)(pairwise(truths, anchors))
+    wanted = tv_utils.Matcher(0.5, 0.4, allow_low_quality_matches=keep_best)(
+        pairwise(truths, anchors)
+    )
     assert torch.equal(ours.positive[0], wanted >= 0)
-    assert torch.equal(ours.state[0] == State.NEGATIVE, wanted == tv_utils.Matcher.BELOW_LOW_THRESHOLD)
+    assert torch.equal(
+        ours.state[0] == State.NEGATIVE, wanted == tv_utils.Matcher.BELOW_LOW_THRESHOLD
+    )
     assert torch.equal(ours.truth[0][wanted >= 0], wanted[wanted >= 0])
 
 
 def test_assigner_without_overlap_leaves_every_anchor_background():
     far = torch.tensor([[1000.0, 1000, 1010, 1010]])
-    match = MaxIoUAssigner()(random_boxes(40), pad_targets([far], [torch.zeros(1, dtype=torch.long)]))
+    match = MaxIoUAssigner()(
+        random_boxes(40), pad_targets([far], [torch.zeros(1, dtype=torch.long)])
+    )
     assert not match.positive.any()
     with pytest.raises(ConfigError, match="need 0 <= negative <= positive <= 1"):
         MaxIoUAssigner(positive=0.3, negative=0.5)
@@ -128,7 +142,9 @@ def test_focal_loss_counts_what_it_says():
     assert torch.sigmoid(torch.tensor(prior_bias(0.01))) == pytest.approx(0.01)
 
 
-@pytest.mark.parametrize("loss", [SmoothL1Loss(), SmoothL1Loss(0.0), IoULoss("giou"), IoULoss("ciou")])
+@pytest.mark.parametrize(
+    "loss", [SmoothL1Loss(), SmoothL1Loss(0.0), IoULoss("giou"), IoULoss("ciou")]
+)
 def test_box_losses_vanish_on_the_truth_and_ignore_what_is_not_positive(loss):
     anchors, truths = random_boxes(6, 1), random_boxes(6, 2)[None]
     coder = DeltaCoder()
@@ -145,15 +161,22 @@ def test_box_losses_vanish_on_the_truth_and_ignore_what_is_not_positive(loss):
 def test_fpn_levels_halve_and_share_channels():
     for extra, levels in (("p5", 5), ("c5", 5), ("none", 3)):
         fpn = FPN((8, 16, 32), 24, extra=extra)
-        maps = [torch.randn(1, c, *grid) for c, grid in zip((8, 16, 32), ((13, 17), (7, 9), (4, 5)), strict=True)]
+        grids = {8: (13, 17), 16: (7, 9), 32: (4, 5)}
+        maps = [torch.randn(1, channels, *grid) for channels, grid in grids.items()]
         pyramid = fpn(maps)
-        assert [tuple(p.shape) for p in pyramid[:3]] == [(1, 24, 13, 17), (1, 24, 7, 9), (1, 24, 4, 5)]
+        assert [tuple(p.shape) for p in pyramid[:3]] == [
+            (1, 24, 13, 17),
+            (1, 24, 7, 9),
+            (1, 24, 4, 5),
+        ]
         assert len(pyramid) == levels
     with pytest.raises(ConfigError, match="extra levels of the pyramid 'p9'"):
         FPN((8,), extra="p9")
 
 
-@pytest.mark.parametrize("name", ["resnet10t", "mobilenetv3_small_050", "convnext_atto", "efficientnet_b0"])
+@pytest.mark.parametrize(
+    "name", ["resnet10t", "mobilenetv3_small_050", "convnext_atto", "efficientnet_b0"]
+)
 def test_any_timm_backbone_gives_the_strides_it_is_asked_for(name):
     backbone = Backbone(name, strides=(8, 16, 32))
     maps = backbone(torch.randn(1, 3, 64, 96))
@@ -163,13 +186,17 @@ def test_any_timm_backbone_gives_the_strides_it_is_asked_for(name):
 
 
 def test_backbone_errors_and_norms():
-    with pytest.raises(ConfigError, match="unknown backbone .timm model. 'resnet19'; did you mean"):
+    with pytest.raises(
+        ConfigError, match=r"unknown backbone .timm model. 'resnet19'; did you mean"
+    ):
         Backbone("resnet19")
     with pytest.raises(ConfigError, match=r"has maps of strides .* not of \[7\]"):
         Backbone("resnet10t", strides=(7,))
     frozen = Backbone("resnet10t", norm="frozen")
     assert not [n for n, p in frozen.named_parameters() if "bn" in n]
-    assert any("GroupNorm" in type(m).__name__ for m in Backbone("resnet10t", norm="group").modules())
+    assert any(
+        "GroupNorm" in type(m).__name__ for m in Backbone("resnet10t", norm="group").modules()
+    )
 
 
 def test_unreachable_pretrained_weights_say_what_to_do(monkeypatch):

@@ -31,11 +31,13 @@ def lively(model, seed=0):
     noise = torch.rand(1, 3, 256, 320, generator=generator) * 4 - 2
     with torch.no_grad():  # logits of spread 1 around -4, so that scores neither saturate nor tie
         head = model.head(list(model.backbone(noise).values()))
-        for part, key, spread in (("classification", "cls_logits", 1.0), ("regression", "bbox_regression", 0.3)):
-            layer = getattr(model.head, f"{part}_head")
-            last = layer.cls_logits if part == "classification" else layer.bbox_reg
-            last.weight.mul_(spread / head[key].std())
-        model.head.classification_head.cls_logits.bias.fill_(-4.0)
+        logits, deltas = (
+            model.head.classification_head.cls_logits,
+            model.head.regression_head.bbox_reg,
+        )
+        logits.weight.mul_(1.0 / head["cls_logits"].std())
+        deltas.weight.mul_(0.3 / head["bbox_regression"].std())
+        logits.bias.fill_(-4.0)
     return model
 
 
@@ -56,7 +58,8 @@ def pair(request):
 
 def photographs(real_data, count=4):
     listing = json.loads((real_data / "coco-tiny/annotations/instances_val2017.json").read_bytes())
-    return [read_image(real_data / "coco-tiny/val2017" / row["file_name"]) for row in listing["images"][:count]]
+    names = [row["file_name"] for row in listing["images"][:count]]
+    return [read_image(real_data / "coco-tiny/val2017" / name) for name in names]
 
 
 @torch.inference_mode()
@@ -105,7 +108,9 @@ def test_losses_are_equal(pair):
     anchors = theirs.anchor_generator(
         torchvision.models.detection.image_list.ImageList(images, [(256, 320)]), features
     )
-    wanted = theirs.compute_loss([{"boxes": boxes, "labels": labels}], theirs.head(features), anchors)
+    wanted = theirs.compute_loss(
+        [{"boxes": boxes, "labels": labels}], theirs.head(features), anchors
+    )
     got = ours.losses(ours(images), pad_targets([boxes], [labels]))
     assert got["class"] == pytest.approx(float(wanted["classification"]), rel=1e-4)
     if theirs.head.regression_head._loss_type == "giou":
@@ -142,5 +147,7 @@ def test_a_wrong_model_is_one_line(tmp_path):
     with pytest.raises(CheckpointError, match="do not fit the architecture, the first is"):
         import_retinanet(state, "retinanet_r50_v2", Classes(("a", "b")))
     state["backbone.strange"] = torch.zeros(1)
-    with pytest.raises(CheckpointError, match="1 keys are not known, the first is 'backbone.strange'"):
+    with pytest.raises(
+        CheckpointError, match=r"1 keys are not known, the first is 'backbone.strange'"
+    ):
         import_retinanet(state, "retinanet_r50", Classes(("a", "b")))

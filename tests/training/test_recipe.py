@@ -1,6 +1,7 @@
 """Recipes: every value is checked, and a written recipe reads back equal."""
 
 import dataclasses
+from itertools import pairwise
 
 import pytest
 
@@ -44,7 +45,7 @@ def test_wrong_values_are_one_line(changes, message):
 
 
 def test_missing_and_broken_files(tmp_path):
-    with pytest.raises(ConfigError, match="absent.yaml: cannot be read"):
+    with pytest.raises(ConfigError, match=r"absent\.yaml: cannot be read"):
         read_recipe(tmp_path / "absent.yaml")
     (tmp_path / "list.yaml").write_text("- 1")
     with pytest.raises(ConfigError, match="a recipe is a table of settings; got list"):
@@ -74,7 +75,7 @@ def test_schedules_rise_then_fall():
         assert values[9] == 1.0
         assert values[0] == pytest.approx(0.1)
         assert values[100] == pytest.approx(last, abs=1e-9)
-        assert all(a >= b for a, b in zip(values[9:], values[10:], strict=False))
+        assert all(a >= b for a, b in pairwise(values[9:]))
 
 
 def test_csv_log_survives_a_kill_and_drops_what_is_done_again(tmp_path):

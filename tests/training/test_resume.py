@@ -57,7 +57,7 @@ def kill_after(tmp_path, process, lines):
     """Kill -9 once steps.csv holds so many steps and a resume file is there."""
     steps = tmp_path / "run" / STEPS
     for _ in range(4000):
-        if (tmp_path / "run" / RESUME).exists() and steps.exists() and len(CsvLog(steps, "step").read()) >= lines:
+        if (tmp_path / "run" / RESUME).exists() and len(CsvLog(steps, "step").read()) >= lines:
             break
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)

@@ -40,7 +40,7 @@ class Draw(NamedTuple):
     """One sample to prepare: which image, in which epoch, at which input size (0: the preprocess's)."""
 
     epoch: int
-    index: int
+    image: int
     size: int = 0
 
 
@@ -99,11 +99,11 @@ class TrainingSamples(TorchDataset[Prepared]):
         return len(self.dataset)
 
     def __getitem__(self, draw: Draw) -> Prepared:
-        words = np.random.SeedSequence((self.seed, draw.epoch, draw.index)).generate_state(2)
+        words = np.random.SeedSequence((self.seed, draw.epoch, draw.image)).generate_state(2)
         preprocess = self.preprocess.at_size(draw.size) if draw.size else self.preprocess
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(words[0]) << 32 | int(words[1]))
-            return prepare(self.dataset[draw.index], self.augment, preprocess)
+            return prepare(self.dataset[draw.image], self.augment, preprocess)
 
 
 class ValidationSamples(TorchDataset[Prepared]):
@@ -148,7 +148,7 @@ def training_loader(
     """Return the loader of training batches; iterating it runs the epoch that ``order`` points at."""
     return DataLoader(
         samples,
-        batch_sampler=order,  # type: ignore[arg-type]  # draws, not bare indices
+        batch_sampler=order,  # draws, not bare indices
         collate_fn=Collate(samples.preprocess),
         num_workers=workers,
         persistent_workers=workers > 0,

@@ -90,7 +90,7 @@ def prepare(sample: Sample, augment: Augment, preprocess: Preprocess) -> Prepare
     image = tv_tensors.Image(torch.from_numpy(np.ascontiguousarray(sample.image)).permute(2, 0, 1))
     data = {
         "image": image,
-        "boxes": tv_tensors.BoundingBoxes(  # type: ignore[call-arg]
+        "boxes": tv_tensors.BoundingBoxes(
             torch.from_numpy(learnable.boxes.copy()), format="XYXY", canvas_size=image.shape[-2:]
         ),
         "labels": torch.from_numpy(learnable.labels.copy()),

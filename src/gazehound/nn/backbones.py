@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import timm
 import torch
 from jaxtyping import Float
-from timm.layers import freeze_batch_norm_2d
+from timm.layers.norm_act import freeze_batch_norm_2d
 from torch import Tensor, nn
 
 from gazehound.errors import ConfigError, unknown_name
@@ -57,14 +58,15 @@ class Backbone(nn.Module):
             raise unknown_name("backbone (timm model)", name, timm.list_models())
         options = {"norm_layer": group_norm} if norm == "group" else {}
         self.body = _create(name, pretrained, strides, options)
-        self.channels: list[int] = self.body.feature_info.channels()
-        self.strides: list[int] = self.body.feature_info.reduction()
+        info: Any = self.body.feature_info
+        self.channels: list[int] = info.channels()
+        self.strides: list[int] = info.reduction()
         if norm == "frozen":
             self.body = freeze_batch_norm_2d(self.body)
         if norm_eps is not None:
             for module in self.body.modules():
-                if hasattr(module, "eps"):
-                    module.eps = norm_eps
+                if isinstance(getattr(module, "eps", None), float):
+                    setattr(module, "eps", norm_eps)  # noqa: B010  (norms of several classes)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
         """Return the feature maps, finest first: each B x C x H/stride x W/stride."""
@@ -73,10 +75,10 @@ class Backbone(nn.Module):
 
 
 def _create(
-    name: str, pretrained: bool, strides: Sequence[int], options: dict[str, object]
+    name: str, pretrained: bool, strides: Sequence[int], options: dict[str, Any]
 ) -> nn.Module:
     with torch.device("meta"):  # only its table of strides is wanted, not its weights
-        probe = timm.create_model(name, features_only=True, pretrained=False)
+        probe: Any = timm.create_model(name, features_only=True, pretrained=False)
     reductions = probe.feature_info.reduction()
     missing = [s for s in strides if s not in reductions]
     if missing:

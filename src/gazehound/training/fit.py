@@ -7,6 +7,7 @@ import logging
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import Trainer, seed_everything
@@ -34,12 +35,12 @@ from gazehound.training.task import DetectionTask
 
 def complete(recipe: Recipe) -> Recipe:
     """Fill in what the recipe leaves to the machine."""
-    changes: dict[str, object] = {}
+    changes: dict[str, Any] = {}
     if recipe.batch is None:
         changes["batch"] = machine.default_batch(max((recipe.size, *recipe.sizes)))
     if recipe.workers is None:
         changes["workers"] = machine.default_workers()
-    return dataclasses.replace(recipe, **changes)  # type: ignore[type-var]
+    return dataclasses.replace(recipe, **changes)
 
 
 def validation_split(data: str) -> str | None:
@@ -109,7 +110,7 @@ def fit(
 
     samples = TrainingSamples(train, recipe.augment, network.preprocess, recipe.seed)
     order = EpochOrder(len(train), recipe.batch, recipe.seed, recipe.sizes)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)
     task = DetectionTask(network, recipe, order, val)
     loader = training_loader(samples, order, recipe.workers)
     val_loader = val and validation_loader(
@@ -163,7 +164,9 @@ def _say_plan(
         f"{recipe.model}: {millions:.1f} M trainable weights, {len(train.classes)} classes "
         f"({', '.join(train.classes.names[:5])}{', ...' if len(train.classes) > 5 else ''})",
         f"{len(train)} images to learn from ({train.split or train.name}), "
-        + (f"{len(val)} to evaluate on ({val.split or val.name})" if val else "none to evaluate on"),
+        + (
+            f"{len(val)} to evaluate on ({val.split or val.name})" if val else "none to evaluate on"
+        ),
         f"{recipe.epochs} epochs of {len(order)} steps, {batch}, {sizes} px, "
         f"{recipe.optimizer} at {recipe.lr:g}, {precision} bit on {machine.device_name()}, "
         f"{recipe.workers} loader process(es), seed {recipe.seed}",

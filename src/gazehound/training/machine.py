@@ -22,7 +22,7 @@ def cores() -> int:
 def native_bf16() -> bool:
     """Return whether bfloat16 is computed in hardware here, rather than emulated."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return bool(probe is not None and probe())
 

@@ -88,7 +88,7 @@ class Recipe:
 
     def to_yaml(self, file: Path) -> None:
         """Write the recipe."""
-        values = asdict(self)  # type: ignore[call-overload]
+        values = asdict(self)
         file.parent.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(_plain(values), sort_keys=False)
         file.write_text(f"# A gazehound recipe: gazehound train --recipe {file.name}\n{text}")

@@ -68,4 +68,5 @@ class IoULoss:
         keep = positive[..., None]
         boxes = coder.decode(deltas.float(), anchors).where(keep, anchors)
         loss = 1 - self.overlap(boxes, truths.where(keep, anchors))
-        return self.weight * (loss * positive).sum(dim=1)
+        summed: Tensor = (loss * positive).sum(dim=1)
+        return self.weight * summed
