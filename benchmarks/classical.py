@@ -67,7 +67,7 @@ def cascade(data: Path) -> Iterator[Row]:
     import cv2
 
     from gazehound.checkpoints.opencv_cascade import load_cascade
-    from gazehound.detectors.viola_jones import grey
+    from gazehound.features.grey import grey
     from gazehound.features.grouping import group_rectangles
     from gazehound.features.scanning import scales_of, scan_images
 

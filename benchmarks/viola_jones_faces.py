@@ -18,9 +18,10 @@ import numpy as np
 from gazehound.catalog import WEIGHTS
 from gazehound.checkpoints.native import Header, save_arrays
 from gazehound.data import open_dataset
-from gazehound.detectors.viola_jones import grey, viola_jones_face
+from gazehound.detectors.viola_jones import viola_jones_face
 from gazehound.features.background import ImageBackground, passing
 from gazehound.features.boosting import Boosting
+from gazehound.features.grey import grey
 from gazehound.features.haar import haar_features
 from gazehound.features.stumps import Patches, Stumps, StumpSearch
 

@@ -333,3 +333,17 @@ def test_scales_stop_at_the_image():
     bounded = scales_of((24, 24), (100, 60), 1.25, (30, 30), (40, 40))
     assert (np.rint(24 * bounded) >= 30).all()
     assert (np.rint(24 * bounded) <= 40).all()
+
+
+def test_scores_are_the_last_stage_s_response_as_a_part_of_its_range(trained):
+    image, _ = picture(3)
+    detector = ViolaJones.of_cascade(trained.cascades[0], scan="detector", grouping="none")
+    cascade = trained.cascades[0]
+    leaves = cascade.leaves.reshape(-1, 2)[cascade.stage_first[-2] :].astype(float)
+    low, high = leaves.min(axis=1).sum(), leaves.max(axis=1).sum()
+    hits = detector.windows(image[..., 0], cascade)
+    expected = np.sort((hits.response - low) / (high - low))[::-1]
+    found = detector.predict([image])[0].scores
+    assert len(found) > 0
+    np.testing.assert_allclose(found, expected[: len(found)], rtol=1e-5)
+    assert 0 <= found.min() <= found.max() <= 1

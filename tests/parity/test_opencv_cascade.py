@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from gazehound.checkpoints.opencv_cascade import load_cascade, save_cascade
-from gazehound.detectors.viola_jones import ViolaJones, grey
+from gazehound.detectors.viola_jones import ViolaJones
 from gazehound.errors import CheckpointError
 from gazehound.features.cascade import Cascade
+from gazehound.features.grey import grey
 from gazehound.features.grouping import group_rectangles
 from gazehound.features.haar import haar_features
 from gazehound.features.scanning import scales_of, scan_images

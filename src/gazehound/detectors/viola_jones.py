@@ -4,7 +4,8 @@
 
 One cascade per class. A cascade is trained from boxes, or from ready patches, by AdaBoost over all
 Haar-like features (``features.cascade_training``); a window's score is the last stage's unthresholded
-response. Cascades of OpenCV's files run here too (``checkpoints.opencv_cascade``).
+response, mapped from its possible range to 0..1 (the paper's own threshold of a strong classifier is
+0.5 there). Cascades of OpenCV's files run here too (``checkpoints.opencv_cascade``).
 """
 
 from __future__ import annotations
@@ -22,10 +23,9 @@ from gazehound.errors import CheckpointError, ConfigError, TrainingError, unknow
 from gazehound.features.background import ImageBackground, JoinedBackground, PatchBackground
 from gazehound.features.cascade import Cascade
 from gazehound.features.cascade_training import Background, CascadeRules, train_cascade
+from gazehound.features.grey import crops, grey, resized
 from gazehound.features.grouping import group_rectangles
-from gazehound.features.pyramid import byte_planes
 from gazehound.features.scanning import Hits, scales_of, scan_images, scan_scales
-from gazehound.kernels.resize import resize_planes
 from gazehound.records import Classes, Detections, FloatArray
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 Scan = Literal["detector", "image"]
 Grouping = Literal["rectangles", "nms", "none"]
-
-_LUMA = (9798, 19235, 3735)  # ITU-R BT.601 weights of R, G, B in 1/32768, as OpenCV rounds them
 
 
 class ViolaJones:
@@ -106,7 +104,7 @@ class ViolaJones:
 
         Args:
             images: each (H, W, 3) RGB, (H, W, 1) or (H, W).
-            score: the lowest response kept; None: every group of windows.
+            score: the lowest score kept; None: every group of windows.
 
         Raises:
             ConfigError: the detector has not been trained.
@@ -118,7 +116,7 @@ class ViolaJones:
         if not self.cascades:
             raise ConfigError("this detector has no cascade yet: fit it, or load one")
         pixels = grey(image)
-        parts = [self._grouped(self.windows(pixels, c), pixels.shape) for c in self.cascades]
+        parts = [self._grouped(self.windows(pixels, c), c, pixels.shape) for c in self.cascades]
         boxes = np.concatenate([boxes for boxes, _ in parts])
         scores = np.concatenate([scores for _, scores in parts])
         labels = np.repeat(np.arange(len(parts)), [len(own) for own, _ in parts])
@@ -137,9 +135,13 @@ class ViolaJones:
             return scan_images(cascade, pixels, scales)
         return scan_scales(cascade, pixels, scales, self.shift)
 
-    def _grouped(self, hits: Hits, size: Sequence[int]) -> tuple[FloatArray, FloatArray]:
-        """Merge the windows around each object; boxes ``xyxy``, clipped to the image."""
-        boxes, response = hits.boxes, hits.response
+    def _grouped(
+        self, hits: Hits, cascade: Cascade, size: Sequence[int]
+    ) -> tuple[FloatArray, FloatArray]:
+        """Merge the windows around each object; boxes ``xyxy``, clipped to the image, and scores."""
+        low, high = cascade.response_range
+        boxes = hits.boxes
+        response = ((hits.response - low) / max(high - low, 1e-9)).astype(np.float32)
         if self.grouping == "rectangles":
             boxes, response, _ = group_rectangles(boxes, response, self.min_neighbors)
         corners = clip(xywh_to_xyxy(boxes.astype(np.float32)), size[0], size[1])
@@ -207,9 +209,9 @@ class ViolaJones:
         """
         if len(self.classes) != 1:
             raise ConfigError(f"patches train one class; this detector has {len(self.classes)}")
-        patches = PatchBackground(_resized(others, self.window))
+        patches = PatchBackground(resized(others, self.window))
         background = JoinedBackground(patches, images) if images else patches
-        found = _resized(objects, self.window)
+        found = resized(objects, self.window)
         place = state and Path(state)
         self.cascades = (self._train(found, background, seed, progress, place, report),)
 
@@ -259,45 +261,19 @@ def _need_known(what: str, value: str, known: tuple[str, ...]) -> None:
         raise unknown_name(what, value, known)
 
 
-def grey(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return an image (H, W), (H, W, 1) or (H, W, 3) RGB as (H, W) uint8 luma; see ``byte_planes``."""
-    planes = byte_planes(image)
-    if len(planes) == 1:
-        return np.asarray(planes[0])
-    weighted = sum(w * plane.astype(np.int32) for w, plane in zip(_LUMA, planes, strict=True))
-    return np.asarray((weighted + (1 << 14)) >> 15, np.uint8)
-
-
-def _resized(patches: NDArray[np.uint8], window: tuple[int, int]) -> NDArray[np.uint8]:
-    return resize_planes(np.ascontiguousarray(patches), *window)
-
-
 def _crops(
     dataset: Dataset,
     label: int,
     pixels: Callable[[int], NDArray[np.uint8]],
     window: tuple[int, int],
 ) -> NDArray[np.uint8]:
-    """Cut the class's boxes, widened to the window's shape, and resize them to the window."""
+    """Cut out every box of the class that is neither a crowd nor difficult."""
     found = [np.zeros((0, *window), np.uint8)]
     for row in range(len(dataset)):
         sample = dataset.annotations(row)
         chosen = sample.boxes[(sample.labels == label) & ~sample.crowd & ~sample.difficult]
-        if not len(chosen):
-            continue
-        image = pixels(row)
-        for box in chosen:
-            height, width = box[3] - box[1], box[2] - box[0]
-            unit = max(height / window[0], width / window[1])
-            if unit < 0.5:  # magnified more than twice, there is nothing to learn from it
-                continue
-            half = np.asarray([window[1], window[0]]) * unit / 2
-            centre = (box[:2] + box[2:]) / 2
-            low = np.clip(np.rint(centre - half), 0, [image.shape[1] - 1, image.shape[0] - 1])
-            x, y = (int(value) for value in low)
-            right, bottom = (int(value) for value in np.rint(centre + half))
-            piece = image[y : max(bottom, y + 1), x : max(right, x + 1)]
-            found.append(_resized(piece[None], window))
+        if len(chosen):
+            found.append(crops(pixels(row), chosen, window))
     return np.concatenate(found)
 
 

@@ -76,6 +76,16 @@ class Cascade:
         """(S,) the sum from which each stage passes: the threshold less the slack, in float32."""
         return (self.stage_threshold - SLACK).astype(np.float64)
 
+    @property
+    def response_range(self) -> tuple[float, float]:
+        """The least and the largest sum that the last stage's leaves could give."""
+        trees = np.arange(len(self.tree_first) - 1)
+        starts = self.tree_first[:-1] + trees
+        last = slice(self.stage_first[-2], None)
+        low = np.minimum.reduceat(self.leaves, starts)[last].sum(dtype=np.float64)
+        high = np.maximum.reduceat(self.leaves, starts)[last].sum(dtype=np.float64)
+        return float(low), float(high)
+
     def __len__(self) -> int:
         return len(self.stage_threshold)
 
