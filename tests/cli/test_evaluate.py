@@ -165,3 +165,34 @@ def test_a_wrong_file_is_one_line(case):
     (case / "found.json").write_text('[{"image_id": 1}]')
     with pytest.raises(DataError, match=r"found.json: \[0\]: has no 'bbox'"):
         run(*files(case))
+
+
+def test_a_detector_stands_in_for_detections(case, tmp_path, monkeypatch):
+    import numpy as np
+    from PIL import Image
+
+    from gazehound import model
+    from gazehound.metrics import Evaluation
+    from gazehound.records import Detections
+
+    for name in ("4.png", "7.png"):
+        Image.new("RGB", (128, 128)).save(tmp_path / name)
+
+    class Cheat:
+        """Finds every truth of the data set that it is asked about."""
+
+        def evaluate(self, dataset, batch, progress):
+            evaluation = Evaluation(dataset.classes)
+            for i in range(len(dataset)):
+                truth = dataset.annotations(i)
+                scores = np.full(len(truth), 0.5, np.float32)
+                found = Detections(truth.boxes, scores, truth.labels, dataset.classes, truth.size)
+                evaluation.add(truth, found)
+            return evaluation
+
+    monkeypatch.setattr(model, "load", lambda name: Cheat())
+    report = tmp_path / "report.html"
+    result = run("cheat.safetensors", "--data", tmp_path / "truth.json", "--report", report)
+    assert result.exit_code == 0
+    assert "100.0  100.0" in result.output
+    assert "cheat.safetensors on truth.json" in report.read_text()
