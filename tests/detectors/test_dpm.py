@@ -163,3 +163,16 @@ def test_training_is_repeatable():
         arrays.append(detector.arrays())
     for name, array in arrays[0].items():
         np.testing.assert_array_equal(arrays[1][name], array, err_msg=name)
+
+
+def test_a_cascade_is_calibrated_on_objects(detector):
+    train = shapes(6, seed=4, **{**SCENES, "classes": ("star",)})
+    model = detector.models[0]
+    detector.calibrate_cascade(train, score=-100.0)
+    cascade = detector.models[0].cascade
+    assert cascade.order.shape == (2, 2)
+    assert cascade.thresholds.shape == (2, 2, 2)
+    assert np.isfinite(cascade.thresholds).all()
+    detector.models = {0: model}
+    with pytest.raises(TrainingError, match=r"0 objects were found above a score of 1000\.0"):
+        detector.calibrate_cascade(train, score=1000.0)

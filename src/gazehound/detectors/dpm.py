@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -162,6 +162,27 @@ class DPM:
                     models[label] = trainer.train()
                 except TrainingError as error:
                     raise TrainingError(f"class '{name}': {error}") from None
+        self.models = models
+
+    def calibrate_cascade(self, dataset: Dataset, *, score: float | None = None) -> None:
+        """Choose order and thresholds of the early exit from objects that the models find.
+
+        Training does it by itself; imported models need it before ``cascade`` has an effect.
+
+        Args:
+            dataset: with objects of all classes.
+            score: only objects found above it must survive; the higher, the earlier the exits.
+                None: each model's own threshold.
+
+        Raises:
+            TrainingError: a component finds no object of its class.
+        """
+        models = {}
+        for label, model in self.models.items():
+            plan = replace(self.plan, cell=model.mixture.cell, reach=model.mixture.reach)
+            scenes = self._scenes(dataset, label)
+            trainer = Trainer(scenes, plan, np.random.default_rng(0))
+            models[label] = trainer.calibrated(model, model.threshold if score is None else score)
         self.models = models
 
     def _scenes(self, dataset: Dataset, label: int) -> list[Scene]:

@@ -25,7 +25,7 @@ from gazehound.errors import TrainingError
 from gazehound.features.dpm_features import mirror_filter
 from gazehound.features.latent_svm import Cache, Problem
 from gazehound.features.part_boxes import filter_boxes, fit_box_regression, mirror_boxes
-from gazehound.features.part_cascade import calibrate, score_terms
+from gazehound.features.part_cascade import Cascade, calibrate, score_terms
 from gazehound.features.part_mining import mine, random_windows
 from gazehound.features.part_model import PartModel
 from gazehound.features.part_placing import Placed, place_object
@@ -67,7 +67,7 @@ class LearnedBox:
 
 @dataclass
 class Trainer:
-    """Learns one class.
+    """Learns one class, or calibrates what was learned.
 
     Attributes:
         scenes: the training images.
@@ -250,12 +250,7 @@ class Trainer:
 
     def finish(self, mixture: Mixture) -> PartModel:
         """Fit threshold, box prediction and cascade on the objects' placements."""
-
-        def measured(o: LearnedBox) -> _Measured | None:
-            placed = self.place(mixture, o)
-            return None if placed is None else _measured(mixture, placed)
-
-        rows = [row for row in in_threads(measured, self.objects) if row is not None]
+        rows = self._measure(mixture)
         regression = fit_box_regression(
             np.array([row.window for row in rows]),
             np.array([row.filters for row in rows]),
@@ -263,15 +258,44 @@ class Trainer:
             np.array([row.component // 2 for row in rows]),
             len(mixture.components) // 2,
         )
-        # A pair is one model: what one side was seen to score, the other can score as well.
-        pairs = [
-            [row.terms for row in rows if row.component // 2 == index // 2]
-            for index in range(len(mixture.components))
-        ]
-        usable = all(pairs) and mixture.part_count > 0
-        cascade = calibrate([np.concatenate(own) for own in pairs]) if usable else None
         threshold = float(np.quantile([row.score for row in rows], LOST_BY_THRESHOLD))
-        return PartModel(mixture, threshold, regression, cascade)
+        return PartModel(mixture, threshold, regression, _cascade(mixture, rows))
+
+    def calibrated(self, model: PartModel, score: float) -> PartModel:
+        """Return a model with a cascade that keeps the objects it finds above a score.
+
+        Raises:
+            TrainingError: it has no parts, or some pair of components finds no object.
+        """
+        rows = [row for row in self._measure(model.mixture) if row.score > score]
+        cascade = _cascade(model.mixture, rows)
+        if cascade is None:
+            raise TrainingError(
+                f"a cascade needs parts, and objects of every component; {len(rows)} objects were "
+                f"found above a score of {score}"
+            )
+        return replace(model, cascade=cascade)
+
+    def _measure(self, mixture: Mixture) -> list[_Measured]:
+        def measured(o: LearnedBox) -> _Measured | None:
+            placed = self.place(mixture, o)
+            return None if placed is None else _measured(mixture, placed)
+
+        return [row for row in in_threads(measured, self.objects) if row is not None]
+
+
+def _cascade(mixture: Mixture, rows: Sequence[_Measured]) -> Cascade | None:
+    """Calibrate on placements; None without parts, or when a pair has no placement.
+
+    A pair is one model: what one side was seen to score, the other can score as well.
+    """
+    pairs = [
+        [row.terms for row in rows if row.component // 2 == index // 2]
+        for index in range(len(mixture.components))
+    ]
+    if not mixture.part_count or not all(pairs):
+        return None
+    return calibrate([np.concatenate(own) for own in pairs])
 
 
 @dataclass(frozen=True)

@@ -66,9 +66,12 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Re
 
     Inside such a thread, and with one thread, the items are done one after the other.
     """
-    threads = numba.get_num_threads()
-    if threads == 1 or getattr(_here, "busy", False):
+    if getattr(_here, "busy", False):
         return [work(item) for item in items]
+    threads = numba.get_num_threads()
+    if threads == 1:
+        with _products:
+            return [work(item) for item in items]
 
     def marked(item: Item) -> Result:
         with _worker():

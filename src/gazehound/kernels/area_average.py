@@ -27,7 +27,7 @@ def area_taps(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.f
     """Return the first source index (target,) and the weights (target, K) of every target pixel."""
     scale, ratio = target / source, source / target
     first = np.zeros(target, np.int64)
-    weights = np.zeros((target, math.ceil(ratio) + 2), np.float64)
+    weights = np.zeros((target, math.ceil(ratio) + 1), np.float64)
     for index in range(target):
         begin = index * ratio
         end = begin + ratio
@@ -48,27 +48,43 @@ def area_taps(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.f
 
 
 @njit(cache=True, nogil=True)
+def _add_row(source: NDArray[np.float64], weight: float, row: NDArray[np.float64]) -> None:
+    for x in range(source.size):
+        row[x] += weight * source[x]
+
+
+@njit(cache=True, nogil=True)
+def _blend(
+    row: NDArray[np.float64],
+    first: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    out: NDArray[np.float64],
+) -> None:
+    """Write the weighted sums (target,) of a row; two to three taps are the pyramid's own case."""
+    taps = weights.shape[1]
+    for x in range(out.size):
+        start, own = first[x], weights[x]
+        total = own[0] * row[start] + own[1] * row[start + 1]
+        for tap in range(2, taps):
+            total += own[tap] * row[start + tap]
+        out[x] = total
+
+
+@njit(cache=True, nogil=True)
 def reduce_area(image: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
     """Shrink planes (C, H, W) to (C, height, width), neither larger than the source."""
     planes, source_height, source_width = image.shape
     row_first, row_weights = area_taps(source_height, height)
     first, weights = area_taps(source_width, width)
-    taps = weights.shape[1]
     out = np.zeros((planes, height, width), np.float64)
-    row = np.zeros(source_width + taps, np.float64)  # the tail stays zero: taps may look past it
+    # The tail stays zero: taps of weight zero may look past the end.
+    row = np.zeros(source_width + weights.shape[1], np.float64)
     for plane in range(planes):
         for y in range(height):
             row[:source_width] = 0
             for tap in range(row_weights.shape[1]):
-                weight = row_weights[y, tap]
-                if weight > 0:
+                if row_weights[y, tap] > 0:
                     source = image[plane, row_first[y] + tap]
-                    for x in range(source_width):
-                        row[x] += weight * source[x]
-            target = out[plane, y]
-            for x in range(width):
-                total = 0.0
-                for tap in range(taps):
-                    total += weights[x, tap] * row[first[x] + tap]
-                target[x] = total
+                    _add_row(source, row_weights[y, tap], row[:source_width])
+            _blend(row, first, weights, out[plane, y])
     return out

@@ -56,33 +56,50 @@ def _strongest(
 
 
 @njit(cache=True, nogil=True)
+def _nearest(
+    dx: NDArray[np.float64],
+    dy: NDArray[np.float64],
+    longest: NDArray[np.float64],
+    winner: NDArray[np.int64],
+) -> None:
+    """Fill one row with the orientation 0..17 nearest to each gradient; of equals the first."""
+    longest[:] = 0
+    winner[:] = 0
+    for o in range(9):
+        cosine, sine = COSINES[o], SINES[o]
+        for x in range(dx.size):
+            dot = cosine * dx[x] + sine * dy[x]
+            size = abs(dot)
+            side = o if dot > 0 else o + 9
+            better = size > longest[x]
+            longest[x] = size if better else longest[x]
+            winner[x] = side if better else winner[x]
+
+
+@njit(cache=True, nogil=True)
+def _square_root(values: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    for x in range(values.size):
+        out[x] = math.sqrt(values[x])
+
+
+@njit(cache=True, nogil=True)
 def oriented_gradients(
     image: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return length (H, W) and orientation 0..17 (H, W) of the gradients of planes (C, H, W).
 
-    The one-pixel frame has no gradient and stays zero. Everything is eight bytes wide, so that
-    whole rows run as vectors; see ``area_average`` for why the arithmetic is double.
+    The one-pixel frame has no gradient and stays zero. Everything is eight bytes wide and every loop
+    over a row is a function of its own, so that whole rows run as vectors; see ``area_average`` for
+    why the arithmetic is double.
     """
     _, height, width = image.shape
     lengths = np.zeros((height, width), np.float64)
     orientations = np.zeros((height, width), np.int64)
-    dx, dy, energy, best = np.zeros((4, width), np.float64)
+    dx, dy, energy, longest = np.zeros(width), np.zeros(width), np.zeros(width), np.zeros(width)
     for y in range(1, height - 1):
         _strongest(image, y, dx, dy, energy)
-        best[:] = 0
-        winner = orientations[y]
-        for o in range(9):
-            cosine, sine = COSINES[o], SINES[o]
-            for x in range(1, width - 1):
-                dot = cosine * dx[x] + sine * dy[x]
-                size = abs(dot)
-                side = o if dot > 0 else o + 9
-                better = size > best[x]
-                best[x] = size if better else best[x]
-                winner[x] = side if better else winner[x]
-        for x in range(1, width - 1):
-            lengths[y, x] = math.sqrt(energy[x])
+        _nearest(dx[1:-1], dy[1:-1], longest[1:-1], orientations[y, 1:-1])
+        _square_root(energy[1:-1], lengths[y, 1:-1])
     return lengths, orientations
 
 
