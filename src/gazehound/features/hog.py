@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from gazehound.errors import ConfigError, unknown_name
 from gazehound.features.pyramid import byte_planes
-from gazehound.kernels.hog import block_grid
+from gazehound.kernels.hog import Rule, block_grid
 from gazehound.records import FloatArray
 
 Vote = Literal["trilinear", "plain"]
@@ -125,13 +125,19 @@ class Hog:
         """
         factors = self.cell_factors()
         plain = self.vote == "plain"
-        first = _PLAIN_REGULARISER if plain else (0.0, _PER_NUMBER * self.length)
+        rule = Rule(
+            self.bins,
+            self.signed,
+            self.gamma,
+            not plain,
+            self.clip,
+            _PLAIN_REGULARISER if plain else (0.0, _PER_NUMBER * self.length),
+            _PLAIN_REGULARISER if plain else _SECOND,
+        )
         height, width = planes.shape[1:] if size is None else size
         grid: FloatArray = block_grid(
-            planes, (int(height), int(width)), factors, factors, (self.stride, self.stride),
-            pad, origin, self.bins, self.signed, self.gamma, not plain,
-            self.clip, first, _PLAIN_REGULARISER if plain else _SECOND,
-        )  # fmt: skip
+            planes, (int(height), int(width)), factors, factors, self.stride, pad, origin, rule
+        )
         return grid
 
 

@@ -75,8 +75,12 @@ def split_planes(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width, channels = image.shape
     out = np.empty((channels, height, width), np.uint8)
     for y in range(height):
-        for c in range(channels):
-            row = out[c, y]
+        if channels == 3:
+            row, red, green, blue = image[y], out[0, y], out[1, y], out[2, y]
             for x in range(width):
-                row[x] = image[y, x, c]
+                red[x], green[x], blue[x] = row[x, 0], row[x, 1], row[x, 2]
+        else:
+            for c in range(channels):
+                for x in range(width):
+                    out[c, y, x] = image[y, x, c]
     return out
