@@ -53,11 +53,12 @@ _TINY_PYRAMID: Mapping[str, Any] = {"backbone": "resnet10t", "channels": 64}
 _RETINANET = "Lin et al., Focal Loss for Dense Object Detection"
 _HOG = "Dalal, Triggs, Histograms of Oriented Gradients for Human Detection"
 _DPM = "Felzenszwalb et al., Object Detection with Discriminatively Trained Part-Based Models"
+_VIOLA_JONES = "Viola and Jones, Rapid Object Detection using a Boosted Cascade"
 
 ENTRIES: tuple[Entry, ...] = (
     Entry(
         "retinanet_r18", "gazehound.detectors.retinanet:retinanet_r18", 2017, _RETINANET,
-        "network", 13.3, "RetinaNet, ResNet-18 and 128 channels: the small all-rounder",
+        "network", 14.5, "RetinaNet, ResNet-18 and 128 channels: the small all-rounder",
         tiny=_TINY_PYRAMID,
     ),
     Entry(
@@ -82,6 +83,15 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(
         "dpm", "gazehound.detectors.dpm:dpm", 2010, _DPM,
         "classical", None, "mixture of roots with deformable parts, latent SVM; runs voc-release5",
+    ),
+    Entry(
+        "viola-jones", "gazehound.detectors.viola_jones:viola_jones", 2001, _VIOLA_JONES,
+        "classical", None, "AdaBoost on Haar-like features, attentional cascade; to train",
+    ),
+    Entry(
+        "viola-jones-face", "gazehound.detectors.viola_jones:viola_jones_face", 2001, _VIOLA_JONES,
+        "classical", None, "Viola-Jones for frontal faces, trained, in the package",
+        weights="viola_jones_face.safetensors",
     ),
 )  # fmt: skip
 

@@ -60,7 +60,33 @@ def _voc_dpm(file: Path, model: str | None, classes: Classes | None) -> Imported
     return detector, Header("dpm", {"interval": detector.interval}, detector.classes)
 
 
+def _opencv_cascade(file: Path, model: str | None, classes: Classes | None) -> Imported:
+    from gazehound.checkpoints.opencv_cascade import load_cascade
+    from gazehound.detectors.viola_jones import ViolaJones
+
+    cascade = load_cascade(file)
+    detector = ViolaJones.of_cascade(cascade, classes.names[0] if classes else "object")
+    arguments = {"window": list(cascade.window), "scan": "image"}
+    return detector, Header("viola-jones", arguments, detector.classes)
+
+
+def _opencv_hog(file: Path, model: str | None, classes: Classes | None) -> Imported:
+    from gazehound.checkpoints.opencv_hog import load_opencv_hog
+
+    return load_opencv_hog(file, classes)
+
+
+def _voc_dpm(file: Path, model: str | None, classes: Classes | None) -> Imported:
+    from gazehound.checkpoints.voc_dpm import import_voc_dpm
+
+    detector = import_voc_dpm(file)
+    return detector, Header("dpm", {}, detector.classes)
+
+
 SOURCES: dict[str, Callable[[Path, str | None, Classes | None], Imported]] = {
+    "opencv-cascade": _opencv_cascade,
+    "opencv-hog": _opencv_hog,
     "torchvision": _torchvision,
+    "voc-dpm": _voc_dpm,
     "voc-dpm": _voc_dpm,
 }

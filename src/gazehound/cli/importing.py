@@ -10,7 +10,9 @@ import typer
 
 def import_command(
     file: Annotated[Path, typer.Argument(help="The file to read.")],
-    source: Annotated[str, typer.Option(help="Where it comes from: torchvision, voc-dpm, ...")],
+    source: Annotated[
+        str, typer.Option(help="torchvision, opencv-cascade, opencv-hog or voc-dpm.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The native checkpoint to write.")],
     model: Annotated[
         str | None, typer.Option(help="The catalogue name of its architecture.")
