@@ -76,17 +76,9 @@ def _opencv_hog(file: Path, model: str | None, classes: Classes | None) -> Impor
     return load_opencv_hog(file, classes)
 
 
-def _voc_dpm(file: Path, model: str | None, classes: Classes | None) -> Imported:
-    from gazehound.checkpoints.voc_dpm import import_voc_dpm
-
-    detector = import_voc_dpm(file)
-    return detector, Header("dpm", {}, detector.classes)
-
-
 SOURCES: dict[str, Callable[[Path, str | None, Classes | None], Imported]] = {
     "opencv-cascade": _opencv_cascade,
     "opencv-hog": _opencv_hog,
     "torchvision": _torchvision,
-    "voc-dpm": _voc_dpm,
     "voc-dpm": _voc_dpm,
 }
