@@ -18,7 +18,6 @@ import io
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -176,15 +175,18 @@ def child(tool: str, folder: Path, tiny: Path, out: Path) -> None:
     """Warm up, run once, write times, memory and arrays."""
     with contextlib.redirect_stdout(io.StringIO()):
         first = RUNNERS[tool](tiny)["total"]
-        base = _peak()
+        base = _memory("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
         result = RUNNERS[tool](folder)
     arrays = result.pop("arrays")
     np.savez(out.with_suffix(".npz"), *arrays)
-    out.write_text(json.dumps({**result, "first": first, "base": base, "peak": _peak()}))
+    out.write_text(json.dumps({**result, "first": first, "base": base, "peak": _memory("VmHWM")}))
 
 
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def _memory(field: str) -> float:
+    """Return a field of this process's memory in MB: VmRSS now, VmHWM at its peak."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{field}:"))
 
 
 def measure(tool: str, folder: Path, tiny: Path, work: Path, cache: Path | None = None) -> dict:

@@ -77,15 +77,6 @@ def _which_key(text: NDArray[np.uint8], begin: int, end: int, keys: NDArray[np.u
 
 
 @njit(cache=True, nogil=True)
-def count_byte(text: NDArray[np.uint8], begin: int, end: int, byte: int) -> int:
-    """Return how often a byte occurs in text[begin:end]."""
-    count = 0
-    for at in range(begin, end):
-        count += text[at] == byte
-    return count
-
-
-@njit(cache=True, nogil=True)
 def next_object(text: NDArray[np.uint8], at: int, end: int) -> int:
     """Return where an object seems to begin after another has ended, at or after ``at``.
 

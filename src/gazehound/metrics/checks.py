@@ -5,28 +5,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from gazehound.errors import DataError
+from gazehound.kernels.box_checks import count_leaving, first_faulty
 
 _EN_MASSE = 0.2  # share of boxes that leave the image before xyxy is suspected
 
 
 def check_boxes(where: str, xywh: NDArray[np.float64]) -> None:
     """Raise DataError for the first box with a number that is not finite or a negative size."""
-    finite = np.isfinite(xywh).all(axis=1)
-    if not finite.all():
-        row = int(np.flatnonzero(~finite)[0])
+    row, negative = first_faulty(xywh)
+    if row >= 0:
         raise DataError(f"{where}[{row}]: bbox must be finite numbers; got {xywh[row].tolist()}")
-    negative = (xywh[:, 2] < 0) | (xywh[:, 3] < 0)
-    if negative.any():
-        row = int(np.flatnonzero(negative)[0])
+    if negative >= 0:
         raise DataError(
-            f"{where}[{row}]: bbox must be x, y, width, height with sizes of at least 0; "
-            f"got {xywh[row].tolist()}"
+            f"{where}[{negative}]: bbox must be x, y, width, height with sizes of at least 0; "
+            f"got {xywh[negative].tolist()}"
         )
 
 
@@ -42,24 +38,23 @@ def check_scores(where: str, score: NDArray[np.float64], any_score: bool = False
         )
 
 
-def check_xywh(where: str, xywh: NDArray[np.float64], sizes: NDArray[Any]) -> None:
+def check_xywh(
+    where: str,
+    xywh: NDArray[np.float64],
+    image: NDArray[np.int32],
+    sizes: NDArray[np.int64],
+) -> None:
     """Raise DataError when the boxes look like xyxy: as xywh many leave their images, as xyxy none.
 
     Args:
         where: for the message.
         xywh: (N, 4) boxes.
-        sizes: (N, 2) height and width of each box's image; zeros where unknown.
+        image: (N,) image of each.
+        sizes: (I, 2) height and width of the images; zeros where unknown.
     """
-    known = (sizes > 0).all(axis=1)
-    boxes, limit = xywh[known], sizes[known][:, ::-1] * 1.02 + 1
-    if not len(boxes):
-        return
-    leaves = (boxes[:, :2] + boxes[:, 2:] > limit).any(axis=1)
-    corners = (boxes[:, 2:] >= boxes[:, :2]).all(axis=1) & (boxes[:, 2:] <= limit).all(axis=1)
-    if leaves.sum() >= max(2, _EN_MASSE * len(boxes)) and corners.mean() > 0.98:
-        row = int(np.flatnonzero(known)[np.flatnonzero(leaves)[0]])
+    known, leaving, corners, row = count_leaving(xywh, image, sizes)
+    if leaving >= max(2, _EN_MASSE * known) and corners > 0.98 * known:
         raise DataError(
-            f"{where}[{row}]: bbox {xywh[row].tolist()} leaves its image, as do "
-            f"{int(leaves.sum())} of {len(boxes)} boxes; expected x, y, width, height, "
-            "these look like x1, y1, x2, y2"
+            f"{where}[{row}]: bbox {xywh[row].tolist()} leaves its image, as do {leaving} of "
+            f"{known} boxes; expected x, y, width, height, these look like x1, y1, x2, y2"
         )

@@ -119,7 +119,7 @@ def read_coco_results(path: str | Path, truth: Annotations, any_score: bool = Fa
     score = np.ascontiguousarray(rows.columns["score"])
     check_scores(f"{path}: ", score, any_score)
     check_boxes(f"{path}: ", rows.boxes)
-    check_xywh(f"{path}: ", rows.boxes, truth.sizes[image])
+    check_xywh(f"{path}: ", rows.boxes, image, truth.sizes)
     return Found(image, label, rows.boxes, score)
 
 

@@ -18,7 +18,7 @@ import orjson
 from numpy.typing import NDArray
 
 from gazehound.errors import DataError
-from gazehound.kernels.json_rows import PLAIN, count_byte, next_object, scan_rows
+from gazehound.kernels.json_rows import PLAIN, next_object, scan_rows
 from gazehound.metrics.threads import thread_count
 
 Bytes = NDArray[np.uint8]
@@ -103,8 +103,11 @@ def scan(
     done = [piece for piece in pieces if piece is not None]
     if len(done) < len(pieces):
         return None
-    boxes = np.concatenate([piece[0] for piece in done])
-    numbers = np.concatenate([piece[1] for piece in done])
+    if len(done) == 1:
+        boxes, numbers, _ = done[0]
+    else:
+        boxes = np.concatenate([piece[0] for piece in done])
+        numbers = np.concatenate([piece[1] for piece in done])
     columns = {key: numbers[:, i] for i, key in enumerate(keys)}
     return Rows(boxes, columns), done[-1][2]
 
@@ -112,8 +115,8 @@ def scan(
 def _scan_part(
     text: Bytes, begin: int, stop: int, keys: Bytes, needed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], int] | None:
-    most = count_byte(text, begin, stop, ord("{"))
-    boxes = np.empty((most, 4))
+    most = (stop - begin) // _shortest(keys, needed) + 1
+    boxes = np.empty((most, 4))  # pages that no row reaches are never touched
     numbers = np.empty((most, len(keys) - 1))
     long = np.empty((_LONG_NUMBERS, 4), np.int64)
     rows, after, n_long, how = scan_rows(
@@ -128,6 +131,14 @@ def _scan_part(
         else:
             numbers[row, column - 4] = value
     return boxes[:rows], numbers[:rows], after
+
+
+def _shortest(keys: Bytes, needed: int) -> int:
+    """Return the least number of bytes that an object with the needed keys can have."""
+    lengths = (keys != 0).sum(axis=1)
+    # A key with its quotes, colon, one digit and comma; the box has three commas, three digits and
+    # two brackets more.
+    return int(sum(n + 5 for k, n in enumerate(lengths) if needed >> k & 1)) + 8
 
 
 def _padded(keys: Sequence[str]) -> Bytes:
