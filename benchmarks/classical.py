@@ -166,10 +166,73 @@ def training(data: Path) -> Iterator[Row]:
     )  # fmt: skip
 
 
+def hog(data: Path) -> Iterator[Row]:
+    """OpenCV's people detector (stride 8, step 1.05, grouped), and the descriptor of a photograph."""
+    import cv2
+    from skimage.feature import hog as peer_hog
+
+    from gazehound.checkpoints.opencv_hog import DEFAULTS, from_opencv
+    from gazehound.features.hog import Hog, window_descriptors
+    from gazehound.features.hog import hog as describe
+    from gazehound.features.pyramid import byte_planes
+
+    vector = cv2.HOGDescriptor_getDefaultPeopleDetector()
+    theirs = cv2.HOGDescriptor()
+    theirs.setSVMDetector(vector)
+    ours, _ = from_opencv({**DEFAULTS, "SVMDetector": vector}, "OpenCV's people vector")
+    images = photographs(data, (480, 640), 5)
+    swapped = [np.ascontiguousarray(image[..., ::-1]) for image in images]
+
+    def peer_windows(image: np.ndarray, group: float) -> set[tuple[int, ...]]:
+        found = theirs.detectMultiScale(image, winStride=(8, 8), scale=1.05, groupThreshold=group)
+        return {(x, y, x + w, y + h) for x, y, w, h in np.reshape(found[0], (-1, 4)).tolist()}
+
+    for count in (1, 2):
+        with threads(count):
+            for number, (image, bgr) in enumerate(zip(images, swapped, strict=True)):
+                found = {tuple(box) for box in ours.responses(image)[0][0].tolist()}
+                same = found == peer_windows(bgr, 2.0)
+                a, b = interleaved(
+                    lambda image=image: ours.responses(image),
+                    lambda bgr=bgr: peer_windows(bgr, 2.0),
+                )
+                yield (
+                    f"HOG people 640x480, photograph {number + 1}", str(count), f"{a * 1e3:.1f}",
+                    f"OpenCV {b * 1e3:.1f}", f"{b / a:.2f}", "same boxes" if same else "DIFFERENT",
+                )  # fmt: skip
+    image, bgr = images[0], swapped[0]
+    plain = Hog(gamma=False, vote="plain")
+
+    def peer_plain() -> Any:
+        return peer_hog(
+            image, pixels_per_cell=(8, 8), cells_per_block=(2, 2), channel_axis=-1,
+            feature_vector=False,
+        )  # fmt: skip
+
+    def windows() -> Any:
+        return window_descriptors(Hog().grid(byte_planes(image)), (15, 7))
+
+    with threads(1):
+        apart = float(abs(describe(image, plain) - peer_plain()).max())
+        a, b = interleaved(lambda: describe(image, plain), peer_plain)
+        yield (
+            "HOG 640x480, plain votes", "1", f"{a * 1e3:.1f}", f"scikit-image {b * 1e3:.1f}",
+            f"{b / a:.1f}", f"largest difference {apart:.0e}",
+        )  # fmt: skip
+        apart = float(abs(windows().reshape(-1) - theirs.compute(bgr).reshape(-1)).max())
+        a, c, b = interleaved(windows, lambda: describe(image), lambda: theirs.compute(bgr))
+        for name, mine in (("every window's descriptor", a), ("blocks only", c)):
+            yield (
+                f"HOG 640x480, trilinear votes, {name}", "1", f"{mine * 1e3:.1f}",
+                f"OpenCV {b * 1e3:.1f}", f"{b / mine:.1f}", f"largest difference {apart:.0e}",
+            )  # fmt: skip
+
+
 SECTIONS: dict[str, Callable[[Path], Iterator[Row]]] = {
     "cascade": cascade,
     "boosting": boosting,
     "training": training,
+    "hog": hog,
 }
 
 
