@@ -36,6 +36,14 @@ def file_of(kind):
     return lbp_file() if kind == "lbp" else HAAR / f"haarcascade_{KINDS[kind]}.xml"
 
 
+def opencv_s(file):
+    """Load a cascade with OpenCV; scikit-image's LBP file misspells a tag that OpenCV needs."""
+    text = file.read_text().replace("featuhreParams", "featureParams")
+    storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
+    peer = cv2.CascadeClassifier()
+    return peer if peer.read(storage.getFirstTopLevelNode()) else cv2.CascadeClassifier(str(file))
+
+
 def photographs(folder, count):
     files = sorted((folder / "coco-tiny/val2017").glob("*.jpg"))[: count // 2]
     files += sorted((folder / "coco-person-320/val").glob("*.jpg"))[: count - len(files)]
@@ -58,7 +66,7 @@ def both(file, image, neighbors, step=1.1):
     cascade = load_cascade(file)
     hits = scan_images(cascade, image, scales_of(cascade.window, image.shape, step))
     boxes, _, _ = group_rectangles(hits.boxes, hits.response, neighbors)
-    theirs = cv2.CascadeClassifier(str(file)).detectMultiScale(image, step, neighbors)
+    theirs = opencv_s(file).detectMultiScale(image, step, neighbors)
     return as_set(clipped(boxes, image.shape)), as_set(theirs)
 
 

@@ -92,6 +92,8 @@ def scan_images(cascade: Cascade, image: NDArray[np.uint8], scales: NDArray[np.f
         image: (H, W) grey.
         scales: (L,) from :func:`scales_of`.
     """
+    if len(scales) == 0:
+        return _no_hits()
     size = np.asarray(image.shape, np.float32)
     shapes = np.rint(size[None] / scales[:, None]).astype(np.int64).reshape(-1, 2)
     steps = np.where(scales >= 2, 1, 2)
@@ -102,8 +104,7 @@ def scan_images(cascade: Cascade, image: NDArray[np.uint8], scales: NDArray[np.f
     squares = np.empty(total, np.uint32 if fast else np.int64)
     pixels = np.ascontiguousarray(image)
     in_threads(lambda row: integrate_level(pixels, row, tilted, sums, squares), layout)
-    grid = (shapes - np.asarray(cascade.window)) // steps[:, None] + 1
-    grid = np.maximum(grid, 0)
+    grid = _opencv_grid(shapes, steps, cascade.window)
     first = np.cumsum(np.concatenate([[0], grid.prod(axis=1)]))
     group = (steps == 1).astype(np.int64)
     levels = np.column_stack(
@@ -114,6 +115,22 @@ def scan_images(cascade: Cascade, image: NDArray[np.uint8], scales: NDArray[np.f
     found = _run(cascade, fast, sums, squares, levels, tables, True, int(first[-1]))
     cells = _cells(found[0], levels, steps)
     return _hits(cascade, found, cells, scales[cells[:, 0]], shapes)
+
+
+def _opencv_grid(
+    shapes: NDArray[np.int64], steps: NDArray[np.int64], window: tuple[int, int]
+) -> NDArray[np.int64]:
+    """Return (L, 2) rows and columns of positions at each scale.
+
+    OpenCV deals out the rows in stripes, as many as the first scale has positions across over 32. It
+    halves the number of rows before it rounds up to whole stripes, so with a step of 2 the last row
+    can be left over and is not scanned; here neither.
+    """
+    room = np.maximum(shapes - np.asarray(window) + 1, 0)
+    stripes = max(-(-int(room[0, 1]) // 32), 1)
+    stripe = np.maximum((room[:, 0] // steps + stripes - 1) // stripes, 1) * steps
+    scanned = np.column_stack([np.minimum(stripe * stripes, room[:, 0]), room[:, 1]])
+    return -(-scanned // steps[:, None])
 
 
 def _layout(
@@ -170,6 +187,8 @@ def scan_scales(
     """
     if cascade.is_lbp:
         raise ConfigError("LBP features cannot be rescaled; scan the shrunk images instead")
+    if len(scales) == 0:
+        return _no_hits()
     height, width = image.shape
     shapes = np.asarray([[height, width]], np.int64)
     layout, _, (_, stride), total = _layout(shapes, np.ones(1, np.int64))
@@ -293,6 +312,13 @@ def _cells(
     level = np.searchsorted(levels[:, 3], hits, side="right") - 1
     row, column = np.divmod(hits - levels[level, 3], np.maximum(levels[level, 1], 1))
     return np.column_stack([level, column * steps[level], row * steps[level]])
+
+
+def _no_hits() -> Hits:
+    return Hits(
+        np.zeros((0, 4), np.int64), np.zeros(0, np.float32), np.zeros((0, 3), np.int64),
+        np.zeros((0, 2), np.int64),
+    )  # fmt: skip
 
 
 def _hits(
