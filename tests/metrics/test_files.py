@@ -138,6 +138,8 @@ def edit(*path, value):
             r"images\[0\]: expected an object with a whole number",
         ),
         (edit("categories", 1, "name", value=None), r"has no 'name'"),
+        (edit("images", 0, "width", value="w"), r"height and width must be numbers; got 200 and"),
+        (edit("images", 0, "id", value=10**30), r"images\[0\]: expected an object with a whole"),
         (edit("annotations", value=None), "expected an object with images, annotations and categ"),
     ],
 )

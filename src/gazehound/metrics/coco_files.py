@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gazehound.errors import DataError
+from gazehound.errors import ConfigError, DataError
 from gazehound.kernels.grouping import index_of_ids
 from gazehound.kernels.json_rows import after_value
 from gazehound.metrics.annotations import Annotations
@@ -62,10 +62,13 @@ def read_coco_annotations(path: str | Path) -> Annotations:
         if "name" not in category:
             raise DataError(f"{path}: categories[{i}] has no 'name'")
     image_ids = np.asarray([entry["id"] for entry in images], np.int64)
-    classes = Classes(
-        tuple(str(entry["name"]) for entry in categories),
-        tuple(entry["id"] for entry in categories),
-    )
+    try:
+        classes = Classes(
+            tuple(str(entry["name"]) for entry in categories),
+            tuple(entry["id"] for entry in categories),
+        )
+    except ConfigError as error:
+        raise DataError(f"{path}: categories: {error}") from None
     where = f"{path}: annotations"
     truths = Truths(
         image=_places(where, "image_id", rows.columns["image_id"], image_ids),
@@ -79,7 +82,7 @@ def read_coco_annotations(path: str | Path) -> Annotations:
     )
     check_boxes(where, truths.xywh)
     _check_truths(where, rows)
-    sizes = [(entry.get("height") or 0, entry.get("width") or 0) for entry in images]
+    sizes = [_size(path, entry) for entry in images]
     return Annotations(
         name=str(path),
         classes=classes,
@@ -221,7 +224,8 @@ def _first(text: Bytes, at: int) -> int:
 def _entries(path: Path, section: str, entries: list[Any]) -> list[dict[str, Any]]:
     seen: dict[int, int] = {}
     for i, entry in enumerate(entries):
-        if not isinstance(entry, dict) or not isinstance(entry.get("id"), int):
+        id_ = entry.get("id") if isinstance(entry, dict) else None
+        if not isinstance(id_, int) or abs(id_) > _LARGEST_ID:
             raise DataError(f"{path}: {section}[{i}]: expected an object with a whole number 'id'")
         if entry["id"] in seen:
             raise DataError(
@@ -230,6 +234,17 @@ def _entries(path: Path, section: str, entries: list[Any]) -> list[dict[str, Any
             )
         seen[entry["id"]] = i
     return entries
+
+
+def _size(path: Path, image: dict[str, Any]) -> tuple[int, int]:
+    """Return height and width of an image entry, zeros where it has none."""
+    height, width = image.get("height") or 0, image.get("width") or 0
+    if not (isinstance(height, int | float) and isinstance(width, int | float)):
+        raise DataError(
+            f"{path}: image {image['id']}: height and width must be numbers; "
+            f"got {height!r} and {width!r}"
+        )
+    return int(height), int(width)
 
 
 def _places(

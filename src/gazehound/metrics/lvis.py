@@ -66,7 +66,7 @@ class Federation:
         def pairs(key: str) -> NDArray[np.int64]:
             rows = []
             for index, image in enumerate(images):
-                if key not in image:
+                if not isinstance(image.get(key), list):
                     raise DataError(f"{name}: image {image['id']} has no '{key}', which LVIS needs")
                 for category in image[key]:
                     if category not in label_of:
