@@ -261,7 +261,7 @@ def test_flat_windows_are_rejected_whatever_the_cascade_says():
     scale = np.asarray([1.0], np.float32)
     assert len(scan_scales(always, flat, scale).boxes) == 0
     assert len(scan_scales(always, noisy, scale).boxes) == 81
-    assert len(scan_images(always, noisy, scale).boxes) == 25
+    assert len(scan_images(always, noisy, scale).boxes) == 20  # OpenCV leaves out the last row
 
 
 def test_saved_and_loaded_it_answers_the_same(trained, tmp_path):
