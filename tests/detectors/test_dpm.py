@@ -1,12 +1,14 @@
 """The DPM detector: hard images, files, errors, and a set it must learn."""
 
+import math
+
 import numpy as np
 import pytest
 
 from gazehound.checkpoints.native import Header, load_arrays, save_arrays
 from gazehound.data.shapes import shapes
 from gazehound.detectors.detector import Fittable
-from gazehound.detectors.dpm import DPM, dpm
+from gazehound.detectors.dpm import DPM, dpm, margin_of, score_of
 from gazehound.errors import CheckpointError, ConfigError, ImageError, TrainingError
 from gazehound.features.part_model import PartModel
 from gazehound.features.part_structure import with_mirrors
@@ -73,7 +75,7 @@ def test_it_is_fittable(detector):
     ids=["1px", "1row", "tiny", "flat", "low", "grey", "16bit"],
 )
 def test_any_image_gives_detections_inside_it(detector, image):
-    for found in detector.predict([image], score=-10.0):
+    for found in detector.predict([image], score=0.0):
         assert len(found) <= detector.limit
         assert np.isfinite(found.scores).all()
         assert (np.diff(found.scores) <= 0).all()
@@ -86,19 +88,31 @@ def test_any_image_gives_detections_inside_it(detector, image):
 
 def test_scores_begin_at_the_asked_one(detector):
     image = np.random.default_rng(4).integers(0, 256, (120, 100, 3), np.uint8)
-    (every,) = detector.predict([image], score=-10.0)
+    (every,) = detector.predict([image], score=0.0)
     middle = float(np.median(every.scores))
     (some,) = detector.predict([image], score=middle)
     assert len(some)
-    assert (some.scores > middle).all()
+    assert (some.scores >= middle - 1e-6).all()
     np.testing.assert_array_equal(some.scores, every.scores[: len(some)])
+
+
+def test_scores_are_margins_mapped_to_0_1(detector):
+    image = np.random.default_rng(4).integers(0, 256, (120, 100, 3), np.uint8)
+    _, placed = detector.place(image, detector.models[0], -math.inf)
+    (found,) = detector.predict([image], score=0.0)
+    assert found.scores[0] == pytest.approx(1 / (1 + math.exp(-2 * placed.scores[0])))
+    assert ((found.scores > 0) & (found.scores < 1)).all()
+    for score in (0.01, 0.25, 0.5, 0.99):
+        assert score_of(np.float32(margin_of(score))) == pytest.approx(score, rel=1e-5)
+    assert margin_of(0) == -math.inf
+    assert margin_of(1) == math.inf
 
 
 def test_magnifying_finds_what_an_enlarged_image_shows(detector):
     image = np.random.default_rng(5).integers(0, 256, (70, 60, 3), np.uint8)
     twice = dpm(CLASSES, interval=4, magnify=2)
     twice.models = detector.models
-    (found,) = twice.predict([image], score=-1.0)
+    (found,) = twice.predict([image], score=0.12)
     small = np.minimum(found.boxes[:, 2] - found.boxes[:, 0], found.boxes[:, 3] - found.boxes[:, 1])
     assert len(found)
     assert small.min() < 4 * 8  # narrower than the root at the image's own size
@@ -168,11 +182,11 @@ def test_training_is_repeatable():
 def test_a_cascade_is_calibrated_on_objects(detector):
     train = shapes(6, seed=4, **{**SCENES, "classes": ("star",)})
     model = detector.models[0]
-    detector.calibrate_cascade(train, score=-100.0)
+    detector.calibrate_cascade(train, score=0.0)
     cascade = detector.models[0].cascade
     assert cascade.order.shape == (2, 2)
     assert cascade.thresholds.shape == (2, 2, 2)
     assert np.isfinite(cascade.thresholds).all()
     detector.models = {0: model}
-    with pytest.raises(TrainingError, match=r"0 objects were found above a score of 1000\.0"):
-        detector.calibrate_cascade(train, score=1000.0)
+    with pytest.raises(TrainingError, match="0 objects were found above a margin of inf"):
+        detector.calibrate_cascade(train, score=1.0)

@@ -4,11 +4,16 @@
 
 One mixture of components per class. A component is a root filter and parts at twice its resolution;
 its mirror image is a component too. Learning is a latent SVM over where the parts stand and which
-component it is (``features.part_training``).
+component it is (``features.part_training``). The models of voc-release5 run here as well
+(``checkpoints.voc_dpm``).
+
+Scores are the SVM's margins m, mapped to 0..1 by 1 / (1 + exp(-2 m)): the order is theirs, 0.5 is the
+decision boundary, but they are no calibrated probabilities.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -32,6 +37,8 @@ from gazehound.records import Classes, Detections, FloatArray
 
 if TYPE_CHECKING:
     from gazehound.data import Dataset
+
+STEEPNESS = 2.0  # of the map from margins to scores: margins of -1, 0 and 1 are 0.12, 0.5 and 0.88
 
 
 class DPM:
@@ -85,7 +92,7 @@ class DPM:
 
         Args:
             images: each (H, W, 3), (H, W, 1) or (H, W).
-            score: the lowest score kept; None: each class's own threshold.
+            score: the lowest score kept, 0..1; None: each class's own threshold.
 
         Raises:
             ConfigError: the detector has not been trained.
@@ -99,10 +106,10 @@ class DPM:
         height, width = image.shape[:2]
         boxes, scores, labels = [], [], []
         for label, model in self.models.items():
-            threshold = model.threshold if score is None else score
-            own_boxes, own_scores = self._detect_class(image, model, threshold)
+            threshold = model.threshold if score is None else margin_of(score)
+            own_boxes, margins = self._detect_class(image, model, threshold)
             boxes.append(own_boxes)
-            scores.append(own_scores)
+            scores.append(score_of(margins))
             labels.append(np.full(len(own_boxes), label, np.int64))
         all_scores = np.concatenate(scores)
         order = np.argsort(-all_scores, kind="stable")[: self.limit]
@@ -117,7 +124,7 @@ class DPM:
     def _detect_class(
         self, image: NDArray[Any], model: PartModel, threshold: float
     ) -> tuple[Boxes, FloatArray]:
-        """Return the boxes (N, 4) and scores (N,) of one class after suppression, best first."""
+        """Return the boxes (N, 4) and margins (N,) of one class after suppression, best first."""
         if self.magnify > 1:
             image = magnified(image, self.magnify)
         pyramid, found = self.place(image, model, threshold)
@@ -136,7 +143,7 @@ class DPM:
     def place(
         self, image: NDArray[Any], model: PartModel, threshold: float
     ) -> tuple[FeaturePyramid, Placements]:
-        """Return the pyramid of an image and every placement of a model above a threshold."""
+        """Return the pyramid of an image and every placement of a model above a margin."""
         mixture = model.mixture
         pyramid = feature_pyramid(image, mixture.cell, self.interval, mixture.padding)
         scorer = None
@@ -171,8 +178,8 @@ class DPM:
 
         Args:
             dataset: with objects of all classes.
-            score: only objects found above it must survive; the higher, the earlier the exits.
-                None: each model's own threshold.
+            score: only objects found above it must survive, 0..1; the higher, the earlier the
+                exits. None: each model's own threshold.
 
         Raises:
             TrainingError: a component finds no object of its class.
@@ -182,7 +189,9 @@ class DPM:
             plan = replace(self.plan, cell=model.mixture.cell, reach=model.mixture.reach)
             scenes = self._scenes(dataset, label)
             trainer = Trainer(scenes, plan, np.random.default_rng(0))
-            models[label] = trainer.calibrated(model, model.threshold if score is None else score)
+            models[label] = trainer.calibrated(
+                model, model.threshold if score is None else margin_of(score)
+            )
         self.models = models
 
     def _scenes(self, dataset: Dataset, label: int) -> list[Scene]:
@@ -247,6 +256,19 @@ def _progress_line(name: str, shown: bool) -> Iterator[Callable[[str], None]]:
     with Progress(*columns, disable=not shown, transient=True) as bar:
         task = bar.add_task(name)
         yield lambda text: bar.update(task, description=f"{name}: {text}")
+
+
+def score_of(margin: FloatArray) -> FloatArray:
+    """Return the scores 0..1 of margins."""
+    with np.errstate(over="ignore"):
+        return np.asarray(1 / (1 + np.exp(-STEEPNESS * margin)), np.float32)
+
+
+def margin_of(score: float) -> float:
+    """Return the margin that has a score; scores of 0 and less, 1 and more are infinitely far."""
+    if not 0 < score < 1:
+        return -math.inf if score <= 0 else math.inf
+    return math.log(score / (1 - score)) / STEEPNESS
 
 
 def _has_area(boxes: Boxes) -> NDArray[np.bool_]:

@@ -261,18 +261,18 @@ class Trainer:
         threshold = float(np.quantile([row.score for row in rows], LOST_BY_THRESHOLD))
         return PartModel(mixture, threshold, regression, _cascade(mixture, rows))
 
-    def calibrated(self, model: PartModel, score: float) -> PartModel:
-        """Return a model with a cascade that keeps the objects it finds above a score.
+    def calibrated(self, model: PartModel, margin: float) -> PartModel:
+        """Return a model with a cascade that keeps the objects it finds above a margin.
 
         Raises:
             TrainingError: it has no parts, or some pair of components finds no object.
         """
-        rows = [row for row in self._measure(model.mixture) if row.score > score]
+        rows = [row for row in self._measure(model.mixture) if row.score > margin]
         cascade = _cascade(model.mixture, rows)
         if cascade is None:
             raise TrainingError(
                 f"a cascade needs parts, and objects of every component; {len(rows)} objects were "
-                f"found above a score of {score}"
+                f"found above a margin of {margin:g}"
             )
         return replace(model, cascade=cascade)
 
