@@ -237,7 +237,7 @@ class Problem:
         pull[order[winners]] = -self.c * signs * weights * (hinge > 0)
         cut = np.cumsum([entries.count for entries in groups])[:-1]
         gradients = [
-            (entries.used.T @ part.astype(np.float32)).astype(np.float64)
+            _pulled(entries.used, part)
             for entries, part in zip(groups, np.split(pull, cut), strict=True)
         ]
         penalty, shares = self._regulariser(vectors)
@@ -254,3 +254,11 @@ class Problem:
         )
         powers = np.exp(SHARPNESS * (norms - norms.max()))
         return float(norms.max() + np.log(powers.sum()) / SHARPNESS), powers / powers.sum()
+
+
+def _pulled(features: FloatArray, pull: Vector) -> Vector:
+    """Return the sum of rows (N, D), each times its pull (N,); most rows are not pulled at all."""
+    active = np.flatnonzero(pull)
+    rows = features if 2 * len(active) > len(pull) else features[active]
+    weights = pull if rows is features else pull[active]
+    return np.asarray(weights.astype(np.float32) @ rows, np.float64)
