@@ -144,17 +144,17 @@ def test_grouped_boxes_equal(people, saved, real_data):
 
 def test_mean_shift_equals(people, saved, real_data):
     detector, _ = load_opencv_hog(
-        saved, stride=4, pad=8, step=1.1, fusion="mean-shift", overlap=0.3
+        saved, stride=8, pad=16, step=1.1, fusion="mean-shift", overlap=0.1
     )
     count = 0
     for image in photographs(real_data):
         wanted = found_by(
-            people, image, winStride=(4, 4), padding=(8, 8), scale=1.1, groupThreshold=0.3,
+            people, image, winStride=(8, 8), padding=(16, 16), scale=1.1, groupThreshold=0.1,
             useMeanshiftGrouping=True,
         )  # fmt: skip
         assert found_by_ours(detector, image).keys() == wanted.keys()
         count += len(wanted)
-    assert count > 5
+    assert count >= 5
 
 
 @pytest.mark.parametrize("suffix", [".xml", ".json", ".yml"])
