@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from lightning.pytorch import seed_everything
 from rich.console import Console
 
 from gazehound import __version__
@@ -103,6 +104,7 @@ def train_on(
     began = time.monotonic()
     entry = find(recipe.model)
     preprocess = {"resize": "longer", "size": recipe.size}
+    seed_everything(recipe.seed, workers=True, verbose=False)  # before the first random weight
     detector, header = build(entry.name, train.classes, recipe.arguments, preprocess)
     header = replace(header, notes={"data": recipe.data, "gazehound": __version__})
     if isinstance(detector, Fittable):

@@ -51,7 +51,7 @@ class CsvLog:
         """Append one row; the first row decides the columns."""
         fresh = not self.file.exists()
         with self.file.open("a", newline="") as stream:
-            writer = csv.DictWriter(stream, fieldnames=list(row))
+            writer = csv.DictWriter(stream, fieldnames=list(row), lineterminator="\n")
             if fresh:
                 writer.writeheader()
             writer.writerow({k: "" if v is None else f"{v:.10g}" for k, v in row.items()})

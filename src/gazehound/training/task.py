@@ -102,9 +102,10 @@ class DetectionTask(LightningModule):
                 f"(images {images}); a smaller learning rate (--lr) or gradient clipping usually helps"
             )
 
-    def on_before_zero_grad(self, optimizer: torch.optim.Optimizer) -> None:
-        """Move the average after each optimiser step (Lightning zeroes gradients before the next)."""
-        if self.ema is not None and self.global_step > self.ema.updates:
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        """Step the optimiser, then move the average."""
+        super().optimizer_step(*arguments, **options)
+        if self.ema is not None:
             self.ema.update()
 
     def on_validation_epoch_start(self) -> None:
@@ -133,7 +134,8 @@ class DetectionTask(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning does not keep: the average, the data position, the random state."""
-        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        # Lightning counts a batch as completed only after the hooks that save in its course.
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
         epoch = self.trainer.current_epoch
         finished = done >= len(self.order)
         checkpoint["gazehound"] = {
