@@ -105,7 +105,9 @@ def gazehound_step(name: str, size: int, batch: int, classes: int) -> Callable[[
     return step
 
 
-def made_batch(size: int, batch: int) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
+def made_batch(
+    size: int, batch: int
+) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
     """Return a 4:3 batch whose longer side is ``size``, with twelve boxes an image."""
     generator = torch.Generator().manual_seed(0)
     height = -(-size * 3 // 4 // 32) * 32
@@ -127,7 +129,9 @@ def torchvision_r18(size: int) -> torch.nn.Module:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", choices=("latency", "step", "recipe"))
     options = parser.parse_args()

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from gazehound.errors import TrainingError
 from gazehound.records import BoolArray, FloatArray
 
+TOLERANCE = 0.1  # of the projected gradient: liblinear's own choice for the hinge loss
+
 
 def fit_linear_svm(
     positives: FloatArray, negatives: FloatArray, c: float = 0.01, seed: int = 0
@@ -35,11 +37,16 @@ def fit_linear_svm(
             raise TrainingError(f"a linear SVM needs both kinds of samples; there is no {name} one")
     samples = np.concatenate([positives, negatives])
     truth = np.repeat([1, 0], [len(positives), len(negatives)])
-    # a large intercept feature is hardly regularised, so the bias is free as in SVMlight
+    # SVMlight's bias is free; here it is a weight of a constant feature, large enough to cost little
     solver = LinearSVC(
-        C=c, loss="hinge", dual=True, intercept_scaling=10.0, tol=1e-3, max_iter=2000,
+        C=c,
+        loss="hinge",
+        dual=True,
+        intercept_scaling=3.0,
+        tol=TOLERANCE,
+        max_iter=1000,
         random_state=seed,
-    )  # fmt: skip
+    )
     solver.fit(samples, truth)
     return solver.coef_[0].astype(np.float32), float(solver.intercept_[0])
 

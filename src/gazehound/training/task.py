@@ -135,7 +135,8 @@ class DetectionTask(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning does not keep: the average, the data position, the random state."""
         # Lightning counts a batch as completed only after the hooks that save in its course.
-        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
+        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        done = progress.processed
         epoch = self.trainer.current_epoch
         finished = done >= len(self.order)
         checkpoint["gazehound"] = {
