@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gazehound.errors import TrainingError
-from gazehound.features.dpm_features import CHANNELS, FeaturePyramid
+from gazehound.features.dpm_features import FeaturePyramid
 from gazehound.features.parts import (
     Component,
     LevelScores,
@@ -23,6 +23,7 @@ from gazehound.features.parts import (
     part_start,
     root_scores,
 )
+from gazehound.kernels.dpm_features import CHANNELS
 from gazehound.kernels.part_cascade import run_cascade
 
 SLACK = 1e-4  # thresholds are lowered by it: scores at run time are rounded to float32

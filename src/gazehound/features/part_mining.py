@@ -70,7 +70,7 @@ def _windows_of(
         room = np.array(coarse.shape[1:]) - size
         if room.min() < 0:
             continue
-        corner = rng.integers(room + 1)
+        corner = rng.integers(room.astype(np.int64) + 1)
         first = corner + 1  # without padding the first cell of a map is the second of the image
         box = np.concatenate([first[::-1], (first + size)[::-1]]) * cells[level]
         if is_background(box[None], scene.avoid, plan.negative_overlap)[0]:

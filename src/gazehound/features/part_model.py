@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gazehound.errors import CheckpointError
-from gazehound.features.dpm_features import CHANNELS
 from gazehound.features.part_boxes import BoxRegression
 from gazehound.features.part_cascade import Cascade
 from gazehound.features.parts import Component, Mixture
+from gazehound.kernels.dpm_features import CHANNELS
 
 Arrays = dict[str, NDArray[Any]]
 

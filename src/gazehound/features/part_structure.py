@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gazehound.features.dpm_features import CHANNELS, FeaturePyramid, mirror_filter
+from gazehound.features.dpm_features import FeaturePyramid, mirror_filter
 from gazehound.features.part_cascade import displacements, patch, quadratic
 from gazehound.features.parts import Component, Mixture, Placements
+from gazehound.kernels.dpm_features import CHANNELS
 
 Vector = NDArray[np.float64]
 
