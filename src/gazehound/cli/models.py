@@ -31,9 +31,9 @@ def models(
         typer.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("name", "year", "M weights", "trained", "what it is", "paper")
+    table = Table(Column("name", no_wrap=True), "year", "M weights", "trained", "what it is")
     for row in rows:
         millions = row["parameters_millions"]
         table.add_row(
@@ -42,6 +42,5 @@ def models(
             "-" if millions is None else f"{millions:.1f}",
             "bundled" if row["bundled_weights"] else "",
             str(row["summary"]),
-            str(row["paper"]),
         )
     Console().print(table)
