@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from gazehound.errors import ConfigError
 from gazehound.features.haar import HaarFeatures, corner_points
-from gazehound.kernels.boosting import best_discrete, best_gentle, histograms
+from gazehound.kernels.boosting import NOWHERE, best_gentle, extremes, histograms
 from gazehound.kernels.haar import bin_responses, patch_planes, patch_responses, sort_responses
 
 Method = Literal["sorted", "histogram"]
@@ -210,10 +210,13 @@ class StumpSearch:
             best_gentle(table, self._flag, both, places, gains)
             feature = int(np.argmax(gains))
             return float(gains[feature]), feature, int(places[feature])
-        sides, scores = np.empty((len(table), 2), np.int32), np.empty((len(table), 2), np.int64)
+        sums = np.empty((len(table), 2), np.int64)
         signed = np.ascontiguousarray(both[:, 0])
-        best_discrete(table, self._flag, signed, sides, scores)
-        return _least_error(sides, scores, both)
+        extremes(table, self._flag, signed, sums)
+        gain, feature, side = _least_error(sums, signed)
+        below = signed[table[feature] & (self._flag - 1)].cumsum()
+        hits = (below == sums[feature, side]) & (table[feature] >= self._flag)
+        return gain, feature, int(np.argmax(hits)) if hits.any() else -1
 
     def _by_bins(
         self, table: NDArray[Any], edges: NDArray[np.float32], both: NDArray[np.int64], loss: Loss
@@ -231,12 +234,12 @@ class StumpSearch:
             gain = np.where(usable, gain, -1.0)
             feature, place = (int(i) for i in np.unravel_index(np.argmax(gain), gain.shape))
             return float(gain[feature, place]), feature, place if gain[feature, place] >= 0 else -1
-        least = np.where(usable, below[..., 0], np.int64(1 << 62))
-        greatest = np.where(usable, below[..., 0], np.int64(-(1 << 62)))
-        sides = np.stack([least.argmin(axis=1), greatest.argmax(axis=1)], axis=1)
-        scores = np.stack([-least.min(axis=1), greatest.max(axis=1)], axis=1)
-        sides[~usable.any(axis=1)] = -1
-        return _least_error(sides, scores, both)
+        least = np.where(usable, below[..., 0], NOWHERE).min(axis=1)
+        greatest = np.where(usable, below[..., 0], -NOWHERE).max(axis=1)
+        sums = np.stack([least, greatest], axis=1)
+        error, row, side = _least_error(sums, both[:, 0])
+        hits = (below[row, :, 0] == sums[row, side]) & usable[row]
+        return error, row, int(np.argmax(hits)) if hits.any() else -1
 
     def _split(self, feature: int, place: int) -> Split:
         values = self.patches.responses(self.features.take(np.asarray([feature])))[0]
@@ -255,16 +258,12 @@ class StumpSearch:
         return edges
 
 
-def _least_error(
-    places: NDArray[Any], gains: NDArray[np.int64], both: NDArray[np.int64]
-) -> tuple[float, int, int]:
-    """Turn least and greatest signed sums below a threshold into the least error's place."""
-    signed = both[:, 0]
+def _least_error(sums: NDArray[np.int64], signed: NDArray[np.int64]) -> tuple[float, int, int]:
+    """Return minus the least error, its feature, and whether it lies at the least or greatest sum."""
     faces, others = signed[signed > 0].sum(), -signed[signed < 0].sum()
-    errors = np.stack([others - gains[:, 0], faces - gains[:, 1]], axis=1)
-    errors[places < 0] = np.iinfo(np.int64).max
+    errors = np.stack([others + sums[:, 0], faces - sums[:, 1]], axis=1)
     feature, side = (int(i) for i in np.unravel_index(np.argmin(errors), errors.shape))
-    return -float(errors[feature, side]), feature, int(places[feature, side])
+    return -float(errors[feature, side]), feature, side
 
 
 def between(low: np.float32, high: np.float32) -> np.float32:

@@ -12,18 +12,14 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-_NONE = -(1 << 62)
+NOWHERE = 1 << 62  # beyond any sum of weights
 
 
 @njit(cache=True, parallel=True, nogil=True)
-def best_discrete(
-    order: NDArray[Any],
-    flag: int,
-    signed: NDArray[np.int64],
-    places: NDArray[np.int32],
-    gains: NDArray[np.int64],
+def extremes(
+    order: NDArray[Any], flag: int, signed: NDArray[np.int64], out: NDArray[np.int64]
 ) -> None:
-    """Find each feature's threshold of least weighted error.
+    """Find the least and the greatest signed weight below any threshold of each feature.
 
     With d the signed weight (faces plus, others minus) below a threshold, the stump that calls the
     upper side a face errs by ``W- + d`` and the one that calls the lower side a face by ``W+ - d``,
@@ -34,25 +30,19 @@ def best_discrete(
         order: (F, N) patches by rising response; ``flag`` marks where a threshold can stand.
         flag: the marking bit.
         signed: (N,) weights, negative for the other class.
-        places: (F, 2) output, position after which d is least, and greatest; -1: no threshold.
-        gains: (F, 2) output, minus the least d, and the greatest d.
+        out: (F, 2) output, the least and the greatest d; least over greatest: no threshold.
     """
     mask = np.uint64(flag - 1)
     for f in prange(len(order)):
-        total = 0
-        least, greatest = -_NONE, _NONE
-        low = high = -1
+        total, least, greatest = 0, NOWHERE, -NOWHERE
         line = order[f]
         for i in range(len(line)):
             entry = np.uint64(line[i])
             total += signed[entry & mask]
             if entry > mask:
-                if total < least:
-                    least, low = total, i
-                if total > greatest:
-                    greatest, high = total, i
-        places[f, 0], places[f, 1] = low, high
-        gains[f, 0], gains[f, 1] = -least, greatest
+                least = min(least, total)
+                greatest = max(greatest, total)
+        out[f, 0], out[f, 1] = least, greatest
 
 
 @njit(cache=True, parallel=True, nogil=True)
@@ -68,7 +58,7 @@ def best_gentle(
     That is the greatest ``L**2 / |L| + R**2 / |R|``, L and R the signed weights on either side.
 
     Args:
-        order: (F, N), see :func:`best_discrete`.
+        order: (F, N), see :func:`extremes`.
         flag: the marking bit.
         both: (N, 2) signed weights, and weights.
         places: (F,) output, position of the best threshold; -1: none.

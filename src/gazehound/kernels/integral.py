@@ -67,19 +67,50 @@ def integrate_tilted(image: NDArray[np.uint8], cones: NDArray[Any]) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _store_rows(table: NDArray[Any], out: NDArray[Any], start: int, stride: int, odd: int) -> None:
-    """Copy a table into the flat buffer; with ``odd`` > 0 odd columns start at column ``odd``."""
-    rows, columns = table.shape
-    for y in range(rows):
-        line = out[start + y * stride :]
-        if odd == 0:
-            for x in range(columns):
-                line[x] = table[y, x]
-        else:
-            for x in range((columns + 1) // 2):
-                line[x] = table[y, 2 * x]
-            for x in range(columns // 2):
-                line[odd + x] = table[y, 2 * x + 1]
+def _add_row(run: NDArray[Any], out: NDArray[Any], above: int, here: int, odd: int) -> None:
+    """Write a row of an integral image: the row above plus the running sums of this row.
+
+    With ``odd`` > 0 the odd columns start at buffer column ``odd``.
+    """
+    columns = len(run)
+    last, line = out[above:], out[here:]
+    if odd == 0:
+        for x in range(columns):
+            line[x] = last[x] + run[x]
+        return
+    for x in range((columns + 1) // 2):
+        line[x] = last[x] + run[2 * x]
+    last, line = last[odd:], line[odd:]
+    for x in range(columns // 2):
+        line[x] = last[x] + run[2 * x + 1]
+
+
+@njit(cache=True, nogil=True)
+def _integrate_rows(
+    image: NDArray[np.uint8],
+    sums: NDArray[Any],
+    squares: NDArray[Any],
+    start: int,
+    stride: int,
+    odd: int,
+) -> None:
+    """Integrate an image into flat buffers, rows ``stride`` entries apart."""
+    height, width = image.shape
+    run, energy = np.zeros(width + 1, sums.dtype), np.zeros(width + 1, squares.dtype)
+    sums[start : start + stride] = 0
+    squares[start : start + stride] = 0
+    for y in range(height):
+        row_sum, row_square = np.int64(0), np.int64(0)
+        row = image[y]
+        for x in range(width):
+            value = np.int64(row[x])
+            row_sum += value
+            row_square += value * value
+            run[x + 1] = row_sum
+            energy[x + 1] = row_square
+        above = start + y * stride
+        _add_row(run, sums, above, above + stride, odd)
+        _add_row(energy, squares, above, above + stride, odd)
 
 
 @njit(cache=True, nogil=True)
@@ -103,11 +134,11 @@ def integrate_level(
     """
     height, width, start, stride, odd = level
     small = resize_planes(np.expand_dims(image, 0), height, width)[0]
-    table = np.empty((height + 1, width + 1), sums.dtype)
-    energy = np.empty((height + 1, width + 1), squares.dtype)
-    integrate(small, table, energy)
-    _store_rows(table, sums, start, stride, odd)
-    _store_rows(energy, squares, start, stride, odd)
+    _integrate_rows(small, sums, squares, start, stride, odd)
     if tilted > 0:
-        integrate_tilted(small, table)
-        _store_rows(table, sums, start + tilted, stride, odd)
+        cones = np.empty((height + 1, width + 1), sums.dtype)
+        integrate_tilted(small, cones)
+        for y in range(height + 1):
+            here = start + tilted + y * stride
+            sums[here : here + stride] = 0
+            _add_row(cones[y], sums, here, here, odd)
