@@ -225,15 +225,3 @@ def test_platt_recovers_a_sigmoid():
     assert fitted.margin(0.3) == pytest.approx((np.log(0.3 / 0.7) - fitted.offset) / fitted.slope)
     assert fit_platt(margins, np.zeros(20_000, bool)) == Platt()
     assert fit_platt(margins, margins < 0) == Platt()
-
-
-def test_the_bundled_person_detector_finds_the_astronaut():
-    from skimage.data import astronaut
-
-    found = load("hog-person").predict(astronaut())
-    assert found.classes.names == ("person",)
-    assert len(found)
-    face = np.array([180, 70, 270, 200])
-    best = found.boxes[0]
-    assert best[0] <= face[0] + 40
-    assert best[2] >= face[2] - 40
