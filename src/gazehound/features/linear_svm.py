@@ -18,10 +18,13 @@ def fit_linear_svm(
 ) -> tuple[FloatArray, float]:
     """Fit a linear SVM: hinge loss, as SVMlight and liblinear minimise it.
 
+    The two kinds weigh the same in the loss, however many there are of each: mined negatives would
+    otherwise push the margins of all objects below -1 as soon as some objects are hard to see.
+
     Args:
         positives: (P, D) descriptors.
         negatives: (N, D) descriptors.
-        c: the weight of the loss (Dalal & Triggs use 0.01).
+        c: the weight of a negative's loss (Dalal & Triggs use 0.01, for positives too).
         seed: of the solver's order.
 
     Returns:
@@ -46,6 +49,7 @@ def fit_linear_svm(
         tol=TOLERANCE,
         max_iter=1000,
         random_state=seed,
+        class_weight={1: len(negatives) / len(positives), 0: 1.0},
     )
     solver.fit(samples, truth)
     return solver.coef_[0].astype(np.float32), float(solver.intercept_[0])
