@@ -9,6 +9,7 @@ from gazehound.errors import ConfigError, ImageError
 from gazehound.features.hog import Hog, hog, window_descriptors
 from gazehound.features.mean_shift import modes
 from gazehound.features.pyramid import byte_planes, pyramid_levels
+from gazehound.features.window_fusion import fuse_by_mean_shift
 from gazehound.features.window_scan import Raster, Template, scan
 from gazehound.kernels.block_scores import correlate_blocks
 
@@ -240,3 +241,14 @@ def test_mean_shift_finds_the_centres_of_clusters():
     np.testing.assert_allclose(found[np.argsort(found[:, 0])], centres, atol=2.0)
     assert (density > 0).all()
     assert len(modes(np.zeros((0, 3)), np.zeros(0))[0]) == 0
+
+
+def test_mean_shift_leaves_out_windows_that_are_not_positive():
+    windows = np.array([[10, 10, 64, 128], [12, 10, 64, 128], [300, 40, 64, 128]])
+    margin = np.array([1.0, 0.5, -0.2], np.float32)
+    boxes, density = fuse_by_mean_shift(windows, np.ones(3), margin, (128, 64), 0.0)
+    assert len(boxes) == 1
+    assert np.isfinite(boxes).all()
+    assert density[0] > 0
+    none = fuse_by_mean_shift(windows[2:], np.ones(1), margin[2:], (128, 64), 0.0)
+    assert none[0].shape == (0, 4)

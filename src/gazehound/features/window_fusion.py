@@ -46,7 +46,13 @@ def fuse_by_mean_shift(
     window: tuple[int, int],
     threshold: float,
 ) -> tuple[FloatArray, FloatArray]:
-    """Return ``xyxy`` boxes and densities of the modes whose density is above ``threshold``."""
+    """Return ``xyxy`` boxes and densities of the modes whose density is above ``threshold``.
+
+    Windows whose margin is not positive have no weight in the density and are left out (Dalal 2006,
+    section 5.2, clips them to 0).
+    """
+    counted = margin > 0
+    windows, scale, margin = windows[counted], scale[counted], margin[counted]
     centres = np.rint(windows[:, :2] + windows[:, 2:] / 2)  # whole points, as OpenCV halves them
     points = np.concatenate([centres, np.log(scale)[:, None]], axis=1)
     found, density = modes(points, margin.astype(np.float64))
