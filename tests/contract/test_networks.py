@@ -13,8 +13,7 @@ from gazehound.data.batching import pad_targets
 from gazehound.data.shapes import shapes
 from gazehound.records import Classes, Targets
 
-NETWORKS = [entry for entry in ENTRIES if entry.kind == "network"]
-FAMILIES = {entry.builder.split(":")[0] + str(entry.tiny): entry for entry in NETWORKS}
+NETWORKS = [entry for entry in ENTRIES if entry.kind == "network" and entry.tiny is not None]
 SIZE = 128
 
 
@@ -88,7 +87,7 @@ TRUTHS = {
 
 
 @pytest.mark.parametrize("truths", TRUTHS.values(), ids=TRUTHS.keys())
-@pytest.mark.parametrize("entry", FAMILIES.values(), ids=lambda e: e.name)
+@pytest.mark.parametrize("entry", NETWORKS, ids=lambda e: e.name)
 def test_losses_and_gradients_are_finite(entry, truths):
     model = tiny(entry)
     images = torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
@@ -136,10 +135,10 @@ def test_losses_do_not_depend_on_the_order_of_truths(model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("entry", FAMILIES.values(), ids=lambda e: e.name)
+@pytest.mark.parametrize("entry", NETWORKS, ids=lambda e: e.name)
 def test_learns_eight_images(entry):
     """Overfitting in bounded steps: a broken loss, assigner, coder or decoding cannot do this."""
-    data = shapes(count=8, seed=3, size=(SIZE, SIZE))
+    data = shapes(**{"count": 8, "seed": 3, "size": (SIZE, SIZE), **entry.lesson})
     model = tiny(entry, data.classes.names)
     network = model.detector.train()
     samples = [data[i] for i in range(len(data))]
@@ -147,14 +146,18 @@ def test_learns_eight_images(entry):
     targets = pad_targets(
         [torch.from_numpy(s.boxes) for s in samples], [torch.from_numpy(s.labels) for s in samples]
     )
-    steps = 120
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        torch.stack(list(network.losses(network(batch.images), targets).values())).sum().backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
-        optimizer.step()
-        schedule.step()
-    score = model.evaluate(data).coco().summary["AP50"]
-    assert score >= 0.95
+    rounds, length = 4, 80  # each round is warmed up and cooled down: it ends where a run would end
+    for _ in range(rounds):
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=length)
+        for _ in range(length):
+            optimizer.zero_grad()
+            losses = network.losses(network(batch.images), targets)
+            torch.stack(list(losses.values())).sum().backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
+            optimizer.step()
+            schedule.step()
+        score = model.evaluate(data).coco().summary["AP50"]
+        if score >= 0.95:
+            return
+    pytest.fail(f"AP50 is {score:.3f} after {rounds * length} steps on the images it learned from")

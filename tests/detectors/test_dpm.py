@@ -162,7 +162,7 @@ def test_it_learns_shapes_and_the_cascade_keeps_them():
             sample = val[index]
             evaluation.add(sample, detector.predict([sample.image])[0])
         results.append(evaluation.coco().summary["AP50"])
-    assert results[0] > 0.5
+    assert results[0] > 0.4
     assert results[1] > results[0] - 0.03
 
 

@@ -98,7 +98,8 @@ def line_chart(
         for i, line in enumerate(lines)
         if line.name
     ]
-    return _svg(size, parts + _legend(named, size))
+    drawn = [frame.place(x, y) for line in lines for run in _runs(line) for x, y in _between(run)]
+    return _svg(size, parts + _legend(named, size, drawn))
 
 
 def bar_chart(
@@ -169,7 +170,8 @@ def column_chart(
             f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.6"{dash}/>'
         )
     named = [(line.colour or _SOFT, line.name) for line in lines if line.name]
-    return _svg(size, parts + _legend(named, size))
+    drawn = [frame.place(x, y) for line in lines for x, y in zip(line.x, line.y, strict=True)]
+    return _svg(size, parts + _legend(named, size, drawn))
 
 
 def matrix_chart(
@@ -267,17 +269,39 @@ def _mark(frame: _Frame, x: float, y: float, text: str) -> Iterator[str]:
     yield _text(px + (9 if right else -9), py - 7, text, "start" if right else "end", _INK)
 
 
-def _legend(named: Sequence[tuple[str, str]], size: tuple[int, int]) -> list[str]:
-    """Return the legend, at the upper right."""
+def _between(run: Sequence[tuple[float, float]], steps: int = 8) -> Iterator[tuple[float, float]]:
+    """Yield the points of a stretch and some between each two."""
+    for (x0, y0), (x1, y1) in zip(run[:-1], run[1:], strict=True):
+        for k in range(steps):
+            yield x0 + (x1 - x0) * k / steps, y0 + (y1 - y0) * k / steps
+    yield from run[-1:]
+
+
+def _legend(
+    named: Sequence[tuple[str, str]], size: tuple[int, int], drawn: Sequence[tuple[float, float]]
+) -> list[str]:
+    """Return the legend, in the corner where it hides the fewest of the pixels ``drawn``."""
+    if not named:
+        return []
+    width = max(7 * len(name) + 30 for _, name in named)
+    height = 17 * len(named)
+    right, bottom = size[0] - _RIGHT - 8 - width, size[1] - _BOTTOM - 6 - height
+    corners = ((right, _TOP + 3), (right, bottom), (_LEFT + 8, _TOP + 3), (_LEFT + 8, bottom))
+
+    def hidden(corner: tuple[int, int]) -> int:
+        left, top = corner
+        return sum(
+            left - 6 <= x <= left + width + 6 and top - 6 <= y <= top + height + 6 for x, y in drawn
+        )
+
+    left, top = min(corners, key=hidden)
     parts = []
     for i, (colour, name) in enumerate(named):
-        y = _TOP + 12 + i * 17
-        width = 7 * len(name) + 30
-        x = size[0] - _RIGHT - 8 - width
+        y = top + 9 + i * 17
         parts += [
-            _rect(x, y - 9, width, 16, 'fill="#fff" fill-opacity=".85"'),
-            _line(x + 4, y - 1, x + 20, y - 1, colour, 2.5),
-            _text(x + 26, y + 3, name, "start", _INK),
+            _rect(left, y - 9, 7 * len(name) + 30, 16, 'fill="#fff" fill-opacity=".85"'),
+            _line(left + 4, y - 1, left + 20, y - 1, colour, 2.5),
+            _text(left + 26, y + 3, name, "start", _INK),
         ]
     return parts
 
