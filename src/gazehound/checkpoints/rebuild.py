@@ -31,24 +31,23 @@ def build(
 ) -> tuple[Detector, Header]:
     """Build an untrained detector of the catalogue, and the header that its checkpoints will carry.
 
+    ``preprocess`` holds the settings that differ from what the builder thinks right for its network.
+
     Raises:
         ConfigError: the name or an argument is unknown, or an argument's value is wrong.
     """
     entry = find(name)
     arguments = dict(arguments or {})
-    more: dict[str, Any] = {}
-    if entry.kind == "network":
-        from gazehound.data.preprocess import Preprocess
-
-        settings = Preprocess.from_dict(preprocess or {})
-        more, preprocess = {"preprocess": settings}, settings.to_dict()
     try:
-        detector: Detector = entry.resolve()(classes, **more, **arguments)
+        detector: Any = entry.resolve()(classes, **arguments)
     except TypeError as error:
         if "unexpected keyword" not in str(error):
             raise
         raise ConfigError(f"model '{entry.name}': {str(error).split(') ')[-1]}") from None
-    return detector, Header(entry.name, arguments, classes, dict(preprocess or {}))
+    if entry.kind != "network":
+        return detector, Header(entry.name, arguments, classes, dict(preprocess or {}))
+    detector.preprocess = detector.preprocess.changed(preprocess or {})
+    return detector, Header(entry.name, arguments, classes, detector.preprocess.to_dict())
 
 
 def load(file: str | Path) -> tuple[Detector, Header]:

@@ -23,7 +23,8 @@ from gazehound.records import Batch, Geometry, Targets
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 RESIZES = ("shorter", "longer", "stretch")
-FILTERS = ("antialias", "torchvision")
+FILTERS = ("antialias", "torchvision", "opencv")
+ORDERS = ("rgb", "bgr")
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,14 @@ class Preprocess:
         largest: cap of the longer side for ``shorter``, pixels.
         mean: per RGB channel, of values in 0..1.
         std: likewise.
-        multiple: the batch is zero-padded at the right and bottom to a multiple of this.
+        multiple: the batch is padded at the right and bottom to a multiple of this.
         square: pad every input to ``size`` x ``size``, so that all have one shape (``longer`` only).
         filter: ``antialias``: bilinear with antialiasing on uint8, as PIL has it. ``torchvision``:
             normalise first, then bilinear without antialiasing, as its detectors do inside.
+            ``opencv``: bilinear without antialiasing on uint8, to sizes cut to integers, as the YOLO
+            line does it with ``cv2.resize``.
+        fill: grey level 0..255 of the padding; ``None`` pads with zeros after normalisation.
+        order: of the channels that the network sees, ``rgb`` or ``bgr``.
 
     Raises:
         ConfigError: a value is out of its range.
@@ -54,12 +59,18 @@ class Preprocess:
     multiple: int = 32
     square: bool = False
     filter: str = "antialias"
+    fill: int | None = None
+    order: str = "rgb"
 
     def __post_init__(self) -> None:
         if self.resize not in RESIZES:
             raise unknown_name("resize", self.resize, RESIZES)
         if self.filter not in FILTERS:
             raise unknown_name("resize filter", self.filter, FILTERS)
+        if self.order not in ORDERS:
+            raise unknown_name("order of channels", self.order, ORDERS)
+        if self.fill is not None and not 0 <= self.fill <= 255:
+            raise ConfigError(f"fill must lie in 0..255; got {self.fill}")
         for name in ("size", "largest", "multiple"):
             if not 1 <= getattr(self, name) <= 16384:
                 raise ConfigError(f"{name} must lie in 1..16384; got {getattr(self, name)}")
@@ -69,10 +80,14 @@ class Preprocess:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocess:
         """Rebuild from :meth:`to_dict`; ConfigError for unknown keys."""
-        unknown = set(values) - set(cls.__dataclass_fields__)
+        return cls().changed(values)
+
+    def changed(self, values: Mapping[str, Any]) -> Preprocess:
+        """Return the same preprocessing with some settings changed; ConfigError for unknown keys."""
+        unknown = set(values) - set(self.__dataclass_fields__)
         if unknown:
             raise ConfigError(f"unknown preprocess settings: {', '.join(sorted(unknown))}")
-        return cls(**values)
+        return replace(self, **values)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain values for JSON."""
@@ -91,7 +106,7 @@ class Preprocess:
             scale = self.size / max(height, width)
         else:
             scale = min(self.size / min(height, width), self.largest / max(height, width))
-        if self.filter == "torchvision":  # its interpolation cuts the size, it does not round
+        if self.filter != "antialias":  # these two cut the size, they do not round
             return max(1, int(height * scale)), max(1, int(width * scale))
         return max(1, round(height * scale)), max(1, round(width * scale))
 
@@ -104,13 +119,20 @@ class Preprocess:
         if self.filter == "torchvision":
             return _resize(self.normalise(pixels), target, antialias=False), geometry
         if target != (height, width):
-            pixels = _resize(pixels, target, antialias=True)
+            pixels = _resize(pixels, target, antialias=self.filter == "antialias")
         return self.normalise(pixels), geometry
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Normalise uint8 RGB pixels (3, H, W) -> float32 of the same shape."""
+        """Normalise uint8 RGB pixels (3, H, W) -> float32 of the same shape, channels in ``order``."""
         mean, std = _channel_tensors(self.mean, self.std)
-        return (pixels / 255 - mean) / std
+        normal = (pixels / 255 - mean) / std
+        return normal.flip(0) if self.order == "bgr" else normal
+
+    def padding(self) -> Tensor:
+        """Return what the network sees where there is no image, (3, 1, 1) float32."""
+        if self.fill is None:
+            return torch.zeros(3, 1, 1)
+        return self.normalise(torch.full((3, 1, 1), self.fill, dtype=torch.uint8))
 
     def batch(self, images: Sequence[NDArray[np.uint8]]) -> Batch:
         """Make one batch of images of any sizes."""
@@ -129,7 +151,7 @@ class Preprocess:
         shape = [-(-max(side) // self.multiple) * self.multiple for side in (heights, widths)]
         if self.square:
             shape = [max(side, self.size) for side in shape]
-        images = torch.zeros(len(tensors), 3, *shape)
+        images = self.padding().repeat(len(tensors), 1, *shape)
         for row, tensor in zip(images, tensors, strict=True):
             row[:, : tensor.shape[1], : tensor.shape[2]].copy_(tensor)
         sizes = torch.tensor(list(zip(heights, widths, strict=True)), dtype=torch.float32)
