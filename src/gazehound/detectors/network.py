@@ -21,7 +21,11 @@ class Network(nn.Module):
     Attributes:
         classes: names and ids of the labels.
         preprocess: how images become network inputs at prediction.
+        strong_augmentation: training sets it while mosaic and mixup paste images together, whose cut
+            boxes some losses had better not trust to the pixel; a loss may read it.
     """
+
+    strong_augmentation: bool = False
 
     def __init__(self, classes: Classes, preprocess: Preprocess) -> None:
         super().__init__()

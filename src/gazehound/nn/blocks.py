@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 Norm = Callable[..., nn.Module]  # channels -> layer
+Activation = Callable[[], nn.Module]
 
 
 def group_norm(channels: int, **factory: Any) -> nn.Module:
@@ -22,15 +23,17 @@ def group_norm(channels: int, **factory: Any) -> nn.Module:
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution, optional norm, optional ReLU. The convolution has a bias only without a norm.
+    """Convolution, optional norm, optional activation. It has a bias only without a norm.
 
     Args:
         inputs: channels in.
         outputs: channels out.
         kernel: side of the kernel; the padding keeps the size at stride 1.
         stride: of the convolution.
+        groups: of the convolution; as many as channels for a depthwise one.
         norm: builds the norm layer from a channel count; ``None`` for none.
-        relu: end with a ReLU.
+        relu: end with a ReLU, or with ``act``.
+        act: builds another activation than the ReLU.
     """
 
     def __init__(
@@ -40,15 +43,19 @@ class ConvNorm(nn.Sequential):
         kernel: int = 3,
         *,
         stride: int = 1,
+        groups: int = 1,
         norm: Norm | None = None,
         relu: bool = True,
+        act: Activation | None = None,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=norm is None)
+        self.conv = nn.Conv2d(
+            inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=norm is None
+        )
         if norm is not None:
             self.norm = norm(outputs)
         if relu:
-            self.act = nn.ReLU(inplace=True)
+            self.act = act() if act is not None else nn.ReLU(inplace=True)
 
 
 def flatten_cells(maps: Float[Tensor, "B AC H W"], per_cell: int) -> Float[Tensor, "B HWA C"]:
