@@ -32,6 +32,7 @@ class Backbone(nn.Module):
             (GroupNorm). ``None`` means frozen when pretrained and live otherwise, since frozen random
             statistics do not train.
         norm_eps: overrides the norm layers' epsilon (torchvision's first COCO weights want 0).
+        output_stride: dilate the last stages, so that no map is coarser than this (DC5 wants 16).
 
     Attributes:
         channels: of each map given.
@@ -49,24 +50,19 @@ class Backbone(nn.Module):
         pretrained: bool = False,
         norm: str | None = None,
         norm_eps: float | None = None,
+        output_stride: int | None = None,
     ) -> None:
         super().__init__()
-        norm = norm or ("frozen" if pretrained else "batch")
-        if norm not in NORMS:
-            raise unknown_name("norm of a backbone", norm, NORMS)
-        if not timm.is_model(name):
-            raise unknown_name("backbone (timm model)", name, timm.list_models())
-        options = {"norm_layer": group_norm} if norm == "group" else {}
-        self.body = _create(name, pretrained, strides, options)
+        options: dict[str, Any] = {"features_only": True}
+        if output_stride is not None:
+            options["output_stride"] = output_stride
+        options["out_indices"] = _indices(name, strides, options)
+        self.body = timm_network(
+            name, pretrained=pretrained, norm=norm, norm_eps=norm_eps, **options
+        )
         info: Any = self.body.feature_info
         self.channels: list[int] = info.channels()
         self.strides: list[int] = info.reduction()
-        if norm == "frozen":
-            self.body = freeze_batch_norm_2d(self.body)
-        if norm_eps is not None:
-            for module in self.body.modules():
-                if isinstance(getattr(module, "eps", None), float):
-                    setattr(module, "eps", norm_eps)  # noqa: B010  (norms of several classes)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
         """Return the feature maps, finest first: each B x C x H/stride x W/stride."""
@@ -74,20 +70,62 @@ class Backbone(nn.Module):
         return maps
 
 
-def _create(
-    name: str, pretrained: bool, strides: Sequence[int], options: dict[str, Any]
-) -> nn.Module:
+def timm_network(
+    name: str,
+    *,
+    pretrained: bool = False,
+    norm: str | None = None,
+    norm_eps: float | None = None,
+    **options: Any,
+) -> Any:
+    """Create a timm network whose norms are as asked for.
+
+    Args:
+        name: a timm model name.
+        pretrained: as in :class:`Backbone`.
+        norm: as in :class:`Backbone`.
+        norm_eps: as in :class:`Backbone`.
+        options: of ``timm.create_model``.
+
+    Raises:
+        ConfigError: unknown name, or weights out of reach, or an option it does not take.
+    """
+    norm = norm or ("frozen" if pretrained else "batch")
+    if norm not in NORMS:
+        raise unknown_name("norm of a backbone", norm, NORMS)
+    _need_known(name)
+    if norm == "group":
+        options["norm_layer"] = group_norm
+    network = _create(name, pretrained, options)
+    if norm == "frozen":
+        network = freeze_batch_norm_2d(network)
+    if norm_eps is not None:
+        for module in network.modules():
+            if isinstance(getattr(module, "eps", None), float):
+                setattr(module, "eps", norm_eps)  # noqa: B010  (norms of several classes)
+    return network
+
+
+def _need_known(name: str) -> None:
+    if not timm.is_model(name):
+        raise unknown_name("backbone (timm model)", name, timm.list_models())
+
+
+def _indices(name: str, strides: Sequence[int], options: dict[str, Any]) -> tuple[int, ...]:
+    """Return which of the network's maps have these strides; of several, the last."""
+    _need_known(name)
     with torch.device("meta"):  # only its table of strides is wanted, not its weights
-        probe: Any = timm.create_model(name, features_only=True, pretrained=False)
+        probe = _create(name, False, options)
     reductions = probe.feature_info.reduction()
     missing = [s for s in strides if s not in reductions]
     if missing:
         raise ConfigError(f"backbone '{name}' has maps of strides {reductions}, not of {missing}")
-    indices = tuple(len(reductions) - 1 - reductions[::-1].index(s) for s in strides)
+    return tuple(len(reductions) - 1 - reductions[::-1].index(s) for s in strides)
+
+
+def _create(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
     try:
-        return timm.create_model(
-            name, features_only=True, pretrained=pretrained, out_indices=indices, **options
-        )
+        return timm.create_model(name, pretrained=pretrained, **options)
     except TypeError as error:
         raise ConfigError(
             f"backbone '{name}' does not take the options {options}: {error}"

@@ -13,6 +13,8 @@ from gazehound.boxes.formats import clip
 from gazehound.boxes.nms import batched_nms
 from gazehound.nn.coders import DeltaCoder
 
+SMALLEST = 1e-2  # pixels: a detected region with a shorter side is none
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -21,6 +23,7 @@ class Limits:
     Attributes:
         score: lowest score, exclusive.
         per_level: (anchor, class) pairs kept per pyramid level before NMS.
+        per_class: anchors kept per class before NMS, in detectors that choose by class (SSD).
         iou: NMS suppresses a box of the same class whose IoU with a better one is larger.
         per_image: boxes kept per image after NMS.
     """
@@ -29,6 +32,7 @@ class Limits:
     per_level: int = 1000
     iou: float = 0.5
     per_image: int = 100
+    per_class: int = 400
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,43 @@ def best_per_level(
     return candidates, torch.cat(picked_index, dim=1)
 
 
+def best_per_class(
+    scores: Float[Tensor, "B L K"], limits: Limits
+) -> tuple[Float[Tensor, "B C"], Int[Tensor, "B C"]]:
+    """Return the scores and flat (anchor * K + class) indices of each class's best anchors.
+
+    Pairs at or under ``limits.score`` come back with score 0.
+    """
+    classes = scores.shape[2]
+    top, anchor = scores.topk(min(limits.per_class, scores.shape[1]), dim=1)  # B x N x K
+    index = anchor * classes + torch.arange(classes, device=scores.device)
+    candidates = top.where(top > limits.score, 0.0)
+    return candidates.flatten(1), index.flatten(1)
+
+
+def keep_decoded(
+    candidates: Float[Tensor, "B C"],
+    index: Int[Tensor, "B C"],
+    boxes: Float[Tensor, "B L 4"],
+    classes: int,
+    sizes: Float[Tensor, "B 2"],
+    limits: Limits,
+) -> Found:
+    """Clip the chosen boxes of a detector that has decoded all of them, and suppress per class.
+
+    Args:
+        candidates: scores of the chosen pairs, 0 for none.
+        index: their flat (anchor * ``classes`` + class) indices.
+        boxes: ``xyxy`` of all anchors, pixels of the network input.
+        classes: K.
+        sizes: (height, width) of the image content in each input, pixels.
+        limits: what is kept.
+    """
+    anchor, label = index // classes, index % classes
+    picked = torch.gather(boxes, 1, anchor[..., None].expand(-1, -1, 4))  # B x C x 4
+    return suppress(clip(picked, sizes[:, :1], sizes[:, 1:]), candidates, label, limits)
+
+
 def decode_dense(
     scores: Float[Tensor, "B L K"],
     deltas: Float[Tensor, "B L 4"],
@@ -94,6 +135,24 @@ def decode_dense(
     boxes = coder.decode(picked.float(), anchors[anchor])
     boxes = clip(boxes, sizes[:, :1], sizes[:, 1:])
     return suppress(boxes, candidates, label, limits)
+
+
+def decode_regions(
+    scores: Float[Tensor, "B R K"], boxes: Float[Tensor, "B R C 4"], limits: Limits
+) -> Found:
+    """Turn classified regions into detections: each class of a region is a detection of its own.
+
+    Args:
+        scores: class probabilities; 0 where padded.
+        boxes: decoded and clipped, of each class (C = K) or of all at once (C = 1).
+        limits: what is kept; ``per_level`` is not asked, regions are few.
+    """
+    classes = scores.shape[2]
+    sides = boxes[..., 2:] - boxes[..., :2]  # B x R x C x 2
+    fits = (sides >= SMALLEST).all(dim=3) & (scores > limits.score)  # B x R x K
+    labels = torch.arange(classes, device=scores.device).expand(scores.shape)
+    each = boxes.expand(-1, -1, classes, 4).flatten(1, 2)  # B x RK x 4
+    return suppress(each, (scores * fits).flatten(1), labels.flatten(1), limits)
 
 
 def suppress(

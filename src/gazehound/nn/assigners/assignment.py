@@ -44,6 +44,11 @@ class Assignment:
         """Return where a prediction takes part in the classification loss."""
         return self.state != State.IGNORED
 
+    def within(self, valid: Bool[Tensor, "B L"]) -> Assignment:
+        """Return the assignment with everything outside ``valid`` ignored (padded regions)."""
+        state = self.state.masked_fill(~valid, int(State.IGNORED))
+        return Assignment(self.truth, state, self.overlap)
+
     def boxes_of(self, targets: Targets) -> Float[Tensor, "B L 4"]:
         """Return the matched truth's box for each prediction; arbitrary where not positive."""
         index = self.truth[..., None].expand(-1, -1, 4)

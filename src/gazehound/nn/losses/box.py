@@ -30,7 +30,7 @@ class SmoothL1Loss:
         self,
         deltas: Float[Tensor, "B L 4"],
         truths: Float[Tensor, "B L 4"],
-        anchors: Float[Tensor, "L 4"],
+        anchors: Float[Tensor, "... L 4"],
         positive: Bool[Tensor, "B L"],
         coder: DeltaCoder,
     ) -> Float[Tensor, " B"]:
@@ -59,7 +59,7 @@ class IoULoss:
         self,
         deltas: Float[Tensor, "B L 4"],
         truths: Float[Tensor, "B L 4"],
-        anchors: Float[Tensor, "L 4"],
+        anchors: Float[Tensor, "... L 4"],
         positive: Bool[Tensor, "B L"],
         coder: DeltaCoder,
     ) -> Float[Tensor, " B"]:

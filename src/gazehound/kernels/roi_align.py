@@ -1,0 +1,102 @@
+"""RoIAlign forward on the CPU: bilinear weights once per region, then sums over contiguous channels.
+
+The average over the samples of a bin is separable: sample positions form a grid, so the weight of a
+cell is a weight of its row times a weight of its column. Each axis is reduced to a short list of
+(cell, weight) per bin, neighbouring samples that share a cell being merged; what is left is a weighted
+sum of a few channel vectors, which the compiler turns into vector instructions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def roi_align(features: Any, rows: Any, scale: Any, sampling: int, aligned: bool, out: Any) -> None:
+    """Write the pooled features of each region into ``out``.
+
+    The positions are computed operation by operation as torchvision's are, in float32.
+
+    Args:
+        features: (B, H, W, C) float32, C order.
+        rows: (R, 5) float32: image of the batch, then ``xyxy`` in pixels of the network input.
+        scale: float32, cells per pixel.
+        sampling: samples per bin and axis; 0 takes as many as a bin has cells, rounded up.
+        aligned: shift by half a cell, so that cell centres lie at .5 (He et al.'s later form); when
+            not, a region is at least one cell wide and high.
+        out: (R, S, S, C) float32, written.
+    """
+    side = out.shape[1]
+    offset = np.float32(0.5) if aligned else np.float32(0.0)
+    for r in range(rows.shape[0]):
+        image = features[int(rows[r, 0])]
+        left, top = rows[r, 1] * scale - offset, rows[r, 2] * scale - offset
+        width = rows[r, 3] * scale - offset - left
+        height = rows[r, 4] * scale - offset - top
+        if not aligned:
+            width, height = max(width, np.float32(1.0)), max(height, np.float32(1.0))
+        ys, y_weights, y_counts = _taps(top, height, image.shape[0], side, sampling)
+        xs, x_weights, x_counts = _taps(left, width, image.shape[1], side, sampling)
+        for i in range(side):
+            for j in range(side):
+                into = out[r, i, j]
+                into[:] = np.float32(0.0)
+                for a in range(y_counts[i]):
+                    row = image[ys[i, a]]
+                    _add(row, xs[j], x_weights[j], x_counts[j], y_weights[i, a], into)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _taps(start: Any, length: Any, cells: int, side: int, sampling: int) -> Any:
+    """Return the cells (side, T) that each bin of an axis reads, their weights, and how many."""
+    step = length / np.float32(side)
+    samples = sampling if sampling > 0 else max(int(np.ceil(step)), 0)
+    index = np.zeros((side, 2 * samples + 4), np.int64)
+    weight = np.zeros((side, 2 * samples + 4), np.float32)
+    count = np.zeros(side, np.int64)
+    share = np.float32(1.0) / np.float32(max(samples, 1))
+    for b in range(side):
+        base = start + np.float32(b) * step
+        for s in range(samples):
+            at = base + (np.float32(s) + np.float32(0.5)) * step / np.float32(samples)
+            if not np.float32(-1.0) <= at <= np.float32(cells):
+                continue  # samples a cell or more outside count as zero (and so does NaN)
+            at = max(at, np.float32(0.0))
+            low = int(at)
+            high = low + 1
+            if low >= cells - 1:
+                low = high = cells - 1
+                at = np.float32(low)
+            part = at - np.float32(low)
+            _append(index[b], weight[b], count, b, low, (np.float32(1.0) - part) * share)
+            _append(index[b], weight[b], count, b, high, part * share)
+        # Four cells are read at a time: what is over points at a cell already read, with weight 0.
+        for t in range(count[b], -(-count[b] // 4) * 4):
+            index[b, t] = index[b, count[b] - 1]
+    return index, weight, count
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _append(index: Any, weight: Any, count: Any, b: int, cell: int, part: Any) -> None:
+    """Add a cell to a bin's list; samples advance, so a shared cell is among the last two."""
+    for back in range(1, 3):
+        if count[b] >= back and index[count[b] - back] == cell:
+            weight[count[b] - back] += part
+            return
+    index[count[b]] = cell
+    weight[count[b]] = part
+    count[b] += 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add(row: Any, cells: Any, weights: Any, count: int, factor: Any, into: Any) -> None:
+    """Add the weighted channel vectors of a row's cells to ``into``, four at a time."""
+    for t in range(0, count, 4):
+        a, b, c, d = row[cells[t]], row[cells[t + 1]], row[cells[t + 2]], row[cells[t + 3]]
+        wa, wb = weights[t] * factor, weights[t + 1] * factor
+        wc, wd = weights[t + 2] * factor, weights[t + 3] * factor
+        for channel in range(into.size):
+            into[channel] += wa * a[channel] + wb * b[channel] + wc * c[channel] + wd * d[channel]
