@@ -220,6 +220,7 @@ class Batch:
         targets: the truths, or ``None`` at prediction.
         geometry: one per image.
         image_ids: one per image.
+        unreadable: what was wrong with images that others in the batch stand in for.
     """
 
     images: torch.Tensor
@@ -227,6 +228,7 @@ class Batch:
     targets: Targets | None
     geometry: tuple[Geometry, ...]
     image_ids: tuple[int | str, ...] = ()
+    unreadable: tuple[str, ...] = ()
 
     def to(self, device: Any, non_blocking: bool = False) -> Batch:
         """Return the batch on a device."""

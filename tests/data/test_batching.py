@@ -19,7 +19,8 @@ from gazehound.data.batching import (
 )
 from gazehound.data.preprocess import Preprocess
 from gazehound.data.shapes import shapes
-from gazehound.data.transforms import Augment, prepare
+from gazehound.data.augment import Augment
+from gazehound.data.transforms import prepare
 from gazehound.errors import ConfigError
 from gazehound.records import Geometry, Sample
 

@@ -7,7 +7,7 @@ import pytest
 
 from gazehound.cli.train import _merge, _pair
 from gazehound.cli.training import plan
-from gazehound.data.transforms import Augment
+from gazehound.data.augment import Augment
 from gazehound.errors import ConfigError, TrainingError
 from gazehound.training import run_folder
 from gazehound.training.recipe import make_recipe, read_recipe

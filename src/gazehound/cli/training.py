@@ -20,13 +20,14 @@ from gazehound.catalog import find
 from gazehound.checkpoints.rebuild import build, save
 from gazehound.data import Dataset
 from gazehound.detectors.detector import Detector, Fittable
+from gazehound.detectors.network import Network
 from gazehound.metrics import Evaluation
 from gazehound.records import Detections, Sample
 from gazehound.reports.run import write_run_report
 from gazehound.training import run_folder
 from gazehound.training.evaluating import evaluate
 from gazehound.training.fit import fit, open_splits
-from gazehound.training.recipe import Recipe, make_recipe, read_recipe
+from gazehound.training.recipe import Recipe, for_input, make_recipe, read_recipe
 
 if TYPE_CHECKING:
     from gazehound.checkpoints.native import Header
@@ -103,16 +104,17 @@ def train_on(
     train, val = data
     began = time.monotonic()
     entry = find(recipe.model)
-    preprocess = {"resize": "longer", "size": recipe.size}
     seed_everything(recipe.seed, workers=True, verbose=False)  # before the first random weight
-    detector, header = build(entry.name, train.classes, recipe.arguments, preprocess)
+    detector, header = build(entry.name, train.classes, recipe.arguments)
     header = replace(header, notes={"data": recipe.data, "gazehound": __version__})
     if isinstance(detector, Fittable):
         evaluation = _fit_classical(detector, header, recipe, data, folder)
     else:
+        assert isinstance(detector, Network)
+        recipe, detector.preprocess = for_input(recipe, detector.preprocess)
         task = fit(
-            detector,  # type: ignore[arg-type]  # every network of the catalogue is a Network
-            header,
+            detector,
+            replace(header, preprocess=detector.preprocess.to_dict()),
             recipe,
             folder,
             data=data,
@@ -150,7 +152,7 @@ def write_report(trained: Trained, recipe: Recipe, train: Dataset) -> None:
         "Learned from": f"{len(train)} images of {train.name}, split {train.split or '-'}",
         "Evaluated on": f"{len(val)} images, split {val.split or '-'}" if val else "nothing",
         "Epochs": str(recipe.epochs),
-        "Input": f"{recipe.size} px",
+        "Input": f"{recipe.size} px" if recipe.size else "as it is",
         "Seed": str(recipe.seed),
         "Time": f"{trained.seconds / 60:.1f} min",
         "Machine": f"{platform.processor() or platform.machine()}, Python {platform.python_version()}",

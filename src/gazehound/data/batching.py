@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from gazehound.data.augment import Augment
+from gazehound.data.chance import integer
 from gazehound.data.dataset import Dataset
 from gazehound.data.preprocess import Preprocess
-from gazehound.data.transforms import Augment, Prepared, prepare
-from gazehound.records import Batch, Targets
+from gazehound.data.scene import Scene
+from gazehound.data.transforms import Prepared, prepare
+from gazehound.errors import DataError, ImageError
+from gazehound.records import Batch, Sample, Targets
 
 PAD_TRUTHS_TO = 8  # the truth axis grows in these steps, so that few different shapes occur
+REPLACEMENTS = 10  # other images tried for one that cannot be read
 
 
 def pad_targets(boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> Targets:
@@ -57,7 +63,8 @@ class EpochOrder:
         images: how many there are.
         batch: images per batch and process.
         seed: of the order, the sizes and the augmentation.
-        sizes: multi-scale training: each batch draws its input size from these.
+        sizes: multi-scale training: batches draw their input size from these, all processes alike.
+        hold: batches that keep a drawn size; 0 keeps it for a whole epoch.
         rank: of this process.
         world: number of processes.
         epoch: of the next iteration.
@@ -68,6 +75,7 @@ class EpochOrder:
     batch: int
     seed: int = 0
     sizes: Sequence[int] = ()
+    hold: int = 1
     rank: int = 0
     world: int = 1
     epoch: int = 0
@@ -82,18 +90,45 @@ class EpochOrder:
         generator = np.random.default_rng((self.seed, epoch))
         order = np.resize(generator.permutation(self.images), len(self) * self.batch * self.world)
         mine = order.reshape(len(self), self.world, self.batch)[:, self.rank]
-        sizes = generator.choice(self.sizes, len(self)) if self.sizes else np.zeros(len(self), int)
+        sizes = self._draw_sizes(generator)
         for rows, size in list(zip(mine, sizes, strict=True))[start:]:
             yield [Draw(epoch, int(row), int(size)) for row in rows]
 
+    def _draw_sizes(self, generator: np.random.Generator) -> NDArray[np.int64]:
+        """Return the input size of each batch of an epoch; 0 is the preprocess's own."""
+        if not self.sizes:
+            return np.zeros(len(self), np.int64)
+        hold = self.hold or len(self)
+        drawn = generator.choice(self.sizes, -(-len(self) // hold))
+        return np.repeat(drawn, hold)[: len(self)]
+
 
 class TrainingSamples(TorchDataset[Prepared]):
-    """Prepares draws; the augmentation of each depends only on (seed, epoch, image)."""
+    """Prepares draws; the augmentation of each depends only on (seed, epoch, image).
+
+    Args:
+        dataset: what is drawn from, the partners of mosaics and mixup too.
+        augment: of the run.
+        preprocess: of the network.
+        seed: of the augmentation.
+        calm_from: the epoch from which on ``augment.calm()`` is used; ``None`` for never.
+        on_unreadable: ``replace`` takes another image at random for one that cannot be read, and
+            says so in ``Prepared.unreadable``; ``stop`` raises its error.
+    """
 
     def __init__(
-        self, dataset: Dataset, augment: Augment, preprocess: Preprocess, seed: int = 0
+        self,
+        dataset: Dataset,
+        augment: Augment,
+        preprocess: Preprocess,
+        seed: int = 0,
+        *,
+        calm_from: int | None = None,
+        on_unreadable: Literal["replace", "stop"] = "stop",
     ) -> None:
         self.dataset, self.augment, self.preprocess, self.seed = dataset, augment, preprocess, seed
+        self.calm = augment.calm()
+        self.calm_from, self.on_unreadable = calm_from, on_unreadable
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -101,9 +136,32 @@ class TrainingSamples(TorchDataset[Prepared]):
     def __getitem__(self, draw: Draw) -> Prepared:
         words = np.random.SeedSequence((self.seed, draw.epoch, draw.image)).generate_state(2)
         preprocess = self.preprocess.at_size(draw.size) if draw.size else self.preprocess
+        calm = self.calm_from is not None and draw.epoch >= self.calm_from
+        unreadable: list[str] = []
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(words[0]) << 32 | int(words[1]))
-            return prepare(self.dataset[draw.image], self.augment, preprocess)
+            sample = self._read(draw.image, unreadable)
+            prepared = prepare(
+                sample,
+                self.calm if calm else self.augment,
+                preprocess,
+                lambda: Scene.of(self._read(integer(len(self.dataset)), unreadable)),
+            )
+        return replace(prepared, size=draw.size, unreadable=tuple(unreadable))
+
+    def _read(self, image: int, unreadable: list[str]) -> Sample:
+        """Read an image, or one that stands in for it; ``unreadable`` gets what was wrong."""
+        for _ in range(REPLACEMENTS):
+            try:
+                return self.dataset[image]
+            except (ImageError, DataError) as error:
+                if self.on_unreadable == "stop":
+                    raise
+                unreadable.append(str(error))
+                image = integer(len(self.dataset))
+        raise DataError(
+            f"{REPLACEMENTS} images drawn one after another cannot be read; the last: {unreadable[-1]}"
+        )
 
 
 class ValidationSamples(TorchDataset[Prepared]):
@@ -134,12 +192,16 @@ class Collate:
     def __call__(self, prepared: Sequence[Prepared]) -> Batch:
         """Pad and stack."""
         targets = pad_targets([p.boxes for p in prepared], [p.labels for p in prepared])
-        return self.preprocess.collate(
+        size = max(p.size for p in prepared)  # one size per batch; a square input is padded to it
+        preprocess = self.preprocess.at_size(size) if size else self.preprocess
+        batch = preprocess.collate(
             [p.pixels for p in prepared],
             [p.geometry for p in prepared],
             targets,
             [p.image_id for p in prepared],
         )
+        unreadable = tuple(text for p in prepared for text in p.unreadable)
+        return replace(batch, unreadable=unreadable) if unreadable else batch
 
 
 def training_loader(

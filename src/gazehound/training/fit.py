@@ -37,7 +37,7 @@ def complete(recipe: Recipe) -> Recipe:
     """Fill in what the recipe leaves to the machine."""
     changes: dict[str, Any] = {}
     if recipe.batch is None:
-        changes["batch"] = machine.default_batch(max((recipe.size, *recipe.sizes)))
+        changes["batch"] = machine.default_batch(max((recipe.size or 640, *recipe.sizes)))
     if recipe.workers is None:
         changes["workers"] = machine.default_workers()
     return dataclasses.replace(recipe, **changes)
@@ -108,8 +108,16 @@ def fit(
     seed_everything(recipe.seed, workers=True, verbose=False)
     recipe.to_yaml(out / run_folder.RECIPE)
 
-    samples = TrainingSamples(train, recipe.augment, network.preprocess, recipe.seed)
-    order = EpochOrder(len(train), recipe.batch, recipe.seed, recipe.sizes)
+    samples = TrainingSamples(
+        train,
+        recipe.augment,
+        network.preprocess,
+        recipe.seed,
+        calm_from=recipe.calm_from,
+        on_unreadable=recipe.on_unreadable,
+    )
+    hold = 0 if recipe.size_every == "epoch" else recipe.size_every
+    order = EpochOrder(len(train), recipe.batch, recipe.seed, recipe.sizes, hold)
     network.to(memory_format=torch.channels_last)
     task = DetectionTask(network, recipe, order, val)
     loader = training_loader(samples, order, recipe.workers)

@@ -13,7 +13,7 @@ from gazehound.checkpoints.native import Header
 from gazehound.data import Dataset
 from gazehound.detectors.network import Network
 from gazehound.training.fit import fit, open_splits
-from gazehound.training.recipe import make_recipe
+from gazehound.training.recipe import for_input, make_recipe
 from gazehound.training.task import DetectionTask
 
 
@@ -34,7 +34,6 @@ def fit_network(
         {"model": header.detector, "arguments": header.arguments, "data": name, **options}
     )
     opened = open_splits(recipe) if isinstance(data, str | Path) else (data, validation)
-    preprocess = replace(network.preprocess, resize="longer", size=recipe.size)
-    network.preprocess = preprocess
-    header = replace(header, preprocess=preprocess.to_dict())
+    recipe, network.preprocess = for_input(recipe, network.preprocess)
+    header = replace(header, preprocess=network.preprocess.to_dict())
     return fit(network, header, recipe, out, data=opened, resume=resume, console=console)

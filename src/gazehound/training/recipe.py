@@ -7,7 +7,7 @@ Values are checked when a recipe is made, by whichever way it was made (Python, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, field
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +15,8 @@ import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from gazehound.data.transforms import Augment
+from gazehound.data.augment import Augment
+from gazehound.data.preprocess import Preprocess
 from gazehound.errors import ConfigError, GazehoundError
 
 Positive = Annotated[int, Field(ge=1)]
@@ -33,8 +34,12 @@ class Recipe:
         train_split: what to learn from.
         val_split: what to evaluate on after each epoch; ``None`` takes ``val`` where there is one.
         epochs: passes over the data.
-        size: input size in pixels: the longer side of the image.
-        sizes: multi-scale training: each batch draws its size from these; empty for one size.
+        size: input size in pixels: the longer side of the image; ``None`` takes the detector's own
+            (640 for those made for a shorter side).
+        resize: ``longer`` letterboxes, ``stretch`` changes the aspect ratio; ``None`` takes what the
+            detector was made for (``longer`` for those made for a shorter side).
+        sizes: multi-scale training: batches draw their size from these; empty for one size.
+        size_every: batches that keep a drawn size, or ``epoch``.
         batch: images per step and process; ``None`` takes what fits this machine.
         accumulate: steps whose gradients are added before the optimiser moves.
         optimizer: ``adamw`` or ``sgd``.
@@ -55,6 +60,10 @@ class Recipe:
         workers: loader processes; ``None`` takes what fits this machine.
         seed: of everything random.
         augment: see :class:`Augment`.
+        close_mosaic: in so many last epochs the augmentation is calm: without mosaic, mixup, pasted
+            objects and distortion.
+        on_unreadable: what happens to an image that cannot be read in the middle of an epoch:
+            ``replace`` puts another one in its place and counts it, ``stop`` ends the run.
     """
 
     model: str
@@ -63,8 +72,10 @@ class Recipe:
     train_split: str = "train"
     val_split: str | None = None
     epochs: Positive = 30
-    size: Annotated[int, Field(ge=32, le=4096)] = 640
+    size: Annotated[int, Field(ge=32, le=4096)] | None = None
+    resize: Literal["longer", "stretch"] | None = None
     sizes: tuple[Annotated[int, Field(ge=32, le=4096)], ...] = ()
+    size_every: Positive | Literal["epoch"] = 10
     batch: Positive | None = None
     accumulate: Positive = 1
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -85,6 +96,13 @@ class Recipe:
     workers: Annotated[int, Field(ge=0)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
     augment: Augment = field(default_factory=Augment)
+    close_mosaic: Annotated[int, Field(ge=0)] = 0
+    on_unreadable: Literal["replace", "stop"] = "replace"
+
+    @property
+    def calm_from(self) -> int | None:
+        """Return the first epoch of calm augmentation; ``None`` when there is none."""
+        return max(0, self.epochs - self.close_mosaic) if self.close_mosaic else None
 
     def to_yaml(self, file: Path) -> None:
         """Write the recipe."""
@@ -92,6 +110,21 @@ class Recipe:
         file.parent.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(_plain(values), sort_keys=False)
         file.write_text(f"# A gazehound recipe: gazehound train --recipe {file.name}\n{text}")
+
+
+def for_input(recipe: Recipe, preprocess: Preprocess) -> tuple[Recipe, Preprocess]:
+    """Settle how images are resized: what the recipe says, else what the detector was made for.
+
+    Returns:
+        The recipe with its size filled in, and the detector's preprocessing for this run.
+    """
+    by_side = preprocess.resize != "shorter"
+    size = recipe.size or (preprocess.size if by_side else 640)
+    resize = recipe.resize or (preprocess.resize if by_side else "longer")
+    square = preprocess.square and resize == "longer"
+    return replace(recipe, size=size), replace(
+        preprocess.at_size(size), resize=resize, square=square
+    )
 
 
 def _plain(value: Any) -> Any:
