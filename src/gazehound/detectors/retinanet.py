@@ -30,6 +30,7 @@ from gazehound.nn.heads.dense import DenseHead
 from gazehound.nn.losses.box import BoxLoss, IoULoss, SmoothL1Loss
 from gazehound.nn.losses.focal import FocalLoss
 from gazehound.nn.necks.fpn import FPN
+from gazehound.nn.necks.neck import Neck, make_neck
 from gazehound.nn.postprocess import Found, Limits, decode_dense
 from gazehound.records import Classes, Targets
 
@@ -58,7 +59,7 @@ class RetinaNet(Network):
         classes: names and ids of the labels.
         preprocess: how images become network inputs at prediction.
         backbone: gives C3, C4, C5.
-        neck: gives P3..P7; default FPN.
+        neck: gives P3..P7; default FPN (see :func:`make_neck` for the others).
         head: class and box towers; default four 3x3 convolutions of 256 channels.
         anchors: default 3 sizes x 3 ratios per cell.
         coder: default plain deltas.
@@ -73,7 +74,7 @@ class RetinaNet(Network):
         classes: Classes,
         preprocess: Preprocess,
         backbone: Backbone,
-        neck: FPN | None = None,
+        neck: Neck | None = None,
         head: DenseHead | None = None,
         anchors: AnchorGrid | None = None,
         coder: DeltaCoder | None = None,
@@ -127,8 +128,10 @@ def retinanet(
     pretrained: bool = False,
     norm: str | None = None,
     norm_eps: float | None = None,
+    neck: str = "fpn",
     version: int = 1,
     channels: int = 256,
+    depth: int = 4,
     box_weight: float = 1.0,
     dialect: str = "gazehound",
     limits: Mapping[str, Any] | None = None,
@@ -142,8 +145,10 @@ def retinanet(
         pretrained: start the backbone from ImageNet weights.
         norm: of the backbone (see :class:`Backbone`).
         norm_eps: of the backbone's norms.
+        neck: ``fpn``, ``panet``, ``bifpn``, ``nas-fpn`` or ``yolo``.
         version: 1, the paper; 2, torchvision's ``_v2``: GroupNorm towers, P6 from C5, GIoU loss.
         channels: of the pyramid and the towers.
+        depth: 3x3 convolutions in each tower.
         box_weight: factor on version 2's box loss.
         dialect: ``torchvision`` reproduces torchvision's anchors; anything it trained needs them.
         limits: fields of :class:`Limits` that differ from its defaults.
@@ -159,14 +164,14 @@ def retinanet(
         raise unknown_name("dialect", dialect, ("gazehound", "torchvision"))
     norm_of_towers = group_norm if version == 2 else None
     body = Backbone(backbone, pretrained=pretrained, norm=norm, norm_eps=norm_eps)
-    neck = FPN(body.channels, channels, extra="c5" if version == 2 else "p5")
+    pyramid = make_neck(neck, body.channels, channels, extra="c5" if version == 2 else "p5")
     anchors = AnchorGrid(torchvision=dialect == "torchvision")
     return RetinaNet(
         classes,
         preprocess or Preprocess(),
         body,
-        neck,
-        DenseHead(channels, len(classes), anchors.per_cell, norm=norm_of_towers),
+        pyramid,
+        DenseHead(channels, len(classes), anchors.per_cell, depth=depth, norm=norm_of_towers),
         anchors,
         box_loss=IoULoss("giou", box_weight) if version == 2 else SmoothL1Loss(),
         limits=Limits(**(limits or {})),

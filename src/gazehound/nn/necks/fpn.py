@@ -50,7 +50,7 @@ class FPN(nn.Module):
             source = channels if extra == "p5" else inputs[-1]
             self.p6 = nn.Conv2d(source, channels, 3, stride=2, padding=1)
             self.p7 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
-        self.apply(_initialise)
+        self.apply(initialise)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Turn C3..C5 into P3..P5 (and P6, P7), finest first, each with the same channels."""
@@ -65,7 +65,7 @@ class FPN(nn.Module):
         return pyramid
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
     """Xavier-like start of the pyramid's convolutions, as the published code has it."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_uniform_(module.weight, a=1)
