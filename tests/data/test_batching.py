@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gazehound.data.augment import Augment
 from gazehound.data.batching import (
     Collate,
     Draw,
@@ -19,7 +20,6 @@ from gazehound.data.batching import (
 )
 from gazehound.data.preprocess import Preprocess
 from gazehound.data.shapes import shapes
-from gazehound.data.augment import Augment
 from gazehound.data.transforms import prepare
 from gazehound.errors import ConfigError
 from gazehound.records import Geometry, Sample

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from gazehound.cli.train import _merge, _pair
+from gazehound.cli.train import merge, pair
 from gazehound.cli.training import plan
 from gazehound.data.augment import Augment
 from gazehound.errors import ConfigError, TrainingError
@@ -60,12 +60,12 @@ def test_missing_and_broken_files(tmp_path):
 
 def test_options_change_a_recipe_file_and_nested_tables(tmp_path):
     make_recipe({**BASE, "arguments": {"channels": 64}}).to_yaml(tmp_path / "r.yaml")
-    changes = _merge({"epochs": 5}, [_pair("augment.flip=0"), _pair("arguments.version=1")])
+    changes = merge({"epochs": 5}, [pair("augment.flip=0"), pair("arguments.version=1")])
     recipe = plan(tmp_path / "r.yaml", changes, None, resume=False)
     assert (recipe.epochs, recipe.augment.flip) == (5, 0)
     assert recipe.arguments == {"channels": 64, "version": 1}
     with pytest.raises(ConfigError, match="--set must be name=value; got 'flip'"):
-        _pair("flip")
+        pair("flip")
 
 
 def test_schedules_rise_then_fall():

@@ -33,6 +33,13 @@ class Bring(StrEnum):
     NONE = "none"
 
 
+class Resize(StrEnum):
+    """How pictures get to the input size."""
+
+    LONGER = "longer"
+    STRETCH = "stretch"
+
+
 Source = Annotated[
     str, typer.Argument(metavar="PATH", help="Folder, COCO .json or data.yaml; may end in :SPLIT.")
 ]
@@ -136,6 +143,67 @@ def shapes(
     typer.echo(f"{out}: {count} + {val} pictures, {boxes} boxes as {to}")
     for line in told:
         typer.echo(f"not held by {to}: {line}")
+
+
+@app.command()
+def preview(
+    path: Source,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The picture to write.")] = Path(
+        "preview.jpg"
+    ),
+    split: Split = None,
+    source: As = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="Show the augmentation of this recipe file.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any recipe setting: --set augment.mosaic=1 --set size=416."),
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Pictures shown.")] = 12,
+    columns: Annotated[int, typer.Option(min=1, help="Pictures side by side.")] = 4,
+    epoch: Annotated[int, typer.Option(min=0, help="Of the run, from 0.")] = 0,
+) -> None:
+    """Draw augmented training pictures with their boxes, as a network would get them."""
+    from gazehound.cli.data_preview import preview_recipe, write_preview
+    from gazehound.cli.train import merge, pair
+    from gazehound.data import open_dataset
+
+    wanted = preview_recipe(recipe, path, merge({}, [pair(text) for text in setting or ()]))
+    dataset = open_dataset(path, split or (None if _carries_split(path) else "train"), source)
+    boxes = write_preview(dataset, wanted, out, count=count, columns=columns, epoch=epoch)
+    typer.echo(f"{out}: {min(count, len(dataset))} pictures, {boxes} boxes")
+
+
+@app.command()
+def anchors(
+    path: Source,
+    split: Split = None,
+    source: As = None,
+    number: Annotated[int, typer.Option(min=1, help="How many anchors.")] = 9,
+    size: Annotated[int, typer.Option(min=16, help="Input size in pixels.")] = 416,
+    resize: Annotated[Resize, typer.Option(help="How pictures get to that size.")] = Resize.LONGER,
+    generations: Annotated[int, typer.Option(min=0, help="Mutations tried.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write them as JSON.")] = None,
+) -> None:
+    """Learn anchors from the boxes of a data set: k-means with 1 - IoU, then an evolution."""
+    import orjson
+
+    from gazehound.cli.data_preview import anchor_lines
+    from gazehound.data import open_dataset
+
+    dataset = open_dataset(path, split or (None if _carries_split(path) else "train"), source)
+    learned, lines = anchor_lines(dataset, number, size, resize, generations, seed)
+    for line in lines:
+        typer.echo(line)
+    if json is not None:
+        found = {
+            "anchors": learned.shapes.tolist(),
+            "clustered": learned.clustered,
+            "evolved": learned.evolved,
+        }
+        json.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2))
 
 
 def _carries_split(path: str) -> bool:

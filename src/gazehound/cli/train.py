@@ -70,7 +70,7 @@ def train(
         "seed": seed,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    changes = _merge(given, [_pair(text) for text in setting or ()])
+    changes = merge(given, [pair(text) for text in setting or ()])
     if pretrained is not None:
         changes["arguments"] = {**changes.get("arguments", {}), "pretrained": pretrained}
     if resume and out is None:
@@ -95,7 +95,8 @@ def _numbers(text: str | None, option: str) -> list[int] | None:
         ) from None
 
 
-def _pair(text: str) -> tuple[str, Any]:
+def pair(text: str) -> tuple[str, Any]:
+    """Read one ``name=value``; the value is YAML."""
     import yaml
 
     from gazehound.errors import ConfigError
@@ -106,7 +107,7 @@ def _pair(text: str) -> tuple[str, Any]:
     return key, yaml.safe_load(value)
 
 
-def _merge(values: dict[str, Any], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def merge(values: dict[str, Any], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Put dotted names into nested tables."""
     merged = dict(values)
     for key, value in pairs:
