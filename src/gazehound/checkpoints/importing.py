@@ -38,13 +38,15 @@ def import_file(
 
 def _torchvision(file: Path, model: str | None, classes: Classes | None) -> Imported:
     from gazehound.checkpoints.torchvision import IMPORTERS, read_state_dict
+    from gazehound.checkpoints.torchvision_ssd import SSD_IMPORTERS
 
+    importers = {**IMPORTERS, **SSD_IMPORTERS}
     if model is None:
-        raise ConfigError(f"--source torchvision needs --model: {', '.join(IMPORTERS)}")
+        raise ConfigError(f"--source torchvision needs --model: {', '.join(importers)}")
     key = model.replace("-", "_")
-    if key not in IMPORTERS:
-        raise unknown_name("model of torchvision", model, IMPORTERS)
-    return IMPORTERS[key](read_state_dict(file), key, classes)
+    if key not in importers:
+        raise unknown_name("model of torchvision", model, importers)
+    return importers[key](read_state_dict(file), key, classes)
 
 
 def _voc_dpm(file: Path, model: str | None, classes: Classes | None) -> Imported:
