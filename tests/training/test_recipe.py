@@ -102,3 +102,9 @@ def test_a_run_folder_is_never_overwritten_in_silence(tmp_path):
     with pytest.raises(TrainingError, match="holds a run already; go on with --resume"):
         run_folder.claim(tmp_path, resume=False)
     assert run_folder.claim(tmp_path, resume=True) == tmp_path / run_folder.RESUME
+
+
+def test_the_network_hears_when_pictures_are_pasted_together():
+    recipe = make_recipe({**BASE, "epochs": 5, "close_mosaic": 2, "augment": {"mosaic": 0.5}})
+    assert [recipe.pastes(epoch) for epoch in range(5)] == [True, True, True, False, False]
+    assert not make_recipe(BASE).pastes(0)

@@ -104,6 +104,10 @@ class Recipe:
         """Return the first epoch of calm augmentation; ``None`` when there is none."""
         return max(0, self.epochs - self.close_mosaic) if self.close_mosaic else None
 
+    def pastes(self, epoch: int) -> bool:
+        """Return whether this epoch (from 0) shows several pictures in one: mosaic or pasted objects."""
+        return self.augment.mixes and not (self.calm_from is not None and epoch >= self.calm_from)
+
     def to_yaml(self, file: Path) -> None:
         """Write the recipe."""
         values = asdict(self)

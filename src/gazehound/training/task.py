@@ -79,6 +79,7 @@ class DetectionTask(LightningModule):
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Return the sum of the detector's losses."""
         assert batch.targets is not None
+        self.network.strong_augmentation = self.recipe.pastes(self.trainer.current_epoch)
         losses = self.network.losses(self.network(batch.images), batch.targets)
         total = torch.stack(list(losses.values())).sum()
         if self._is_logged(index):
