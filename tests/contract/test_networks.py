@@ -15,13 +15,21 @@ from gazehound.records import Classes, Targets
 
 NETWORKS = [entry for entry in ENTRIES if entry.kind == "network" and entry.tiny is not None]
 SIZE = 128
+LESSON = {
+    "count": 8,
+    "seed": 3,
+    "size": (96, 96),
+    "objects": (1, 3),
+    "scale": (0.3, 0.6),
+    "hidden": 0.2,
+}
 
 
-def tiny(entry, classes=("a", "b", "c")):
+def tiny(entry, classes=("a", "b", "c"), size=SIZE):
     torch.manual_seed(0)
     model = create(entry.name, Classes(tuple(classes)), **entry.tiny)
     network = model.detector
-    network.preprocess = dataclasses.replace(network.preprocess, resize="longer", size=SIZE)
+    network.preprocess = dataclasses.replace(network.preprocess, resize="longer", size=size)
     return model
 
 
@@ -138,18 +146,18 @@ def test_losses_do_not_depend_on_the_order_of_truths(model):
 @pytest.mark.parametrize("entry", NETWORKS, ids=lambda e: e.name)
 def test_learns_eight_images(entry):
     """Overfitting in bounded steps: a broken loss, assigner, coder or decoding cannot do this."""
-    data = shapes(**{"count": 8, "seed": 3, "size": (SIZE, SIZE), **entry.lesson})
-    model = tiny(entry, data.classes.names)
+    data = shapes(**{**LESSON, **entry.lesson})
+    model = tiny(entry, data.classes.names, size=LESSON["size"][0])
     network = model.detector.train()
     samples = [data[i] for i in range(len(data))]
     batch = network.preprocess.batch([s.image for s in samples])
     targets = pad_targets(
         [torch.from_numpy(s.boxes) for s in samples], [torch.from_numpy(s.labels) for s in samples]
     )
-    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
-    rounds, length = 4, 80  # each round is warmed up and cooled down: it ends where a run would end
+    optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3)
+    rounds, length = 4, 60  # each round is warmed up and cooled down: it ends where a run would end
     for _ in range(rounds):
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=length)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=length)
         for _ in range(length):
             optimizer.zero_grad()
             losses = network.losses(network(batch.images), targets)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gazehound.catalog.entry import Entry
 
-_TINY = {"backbone": "resnet10t", "channels": 64}
+_TINY = {"backbone": "test_resnet", "channels": 32, "depth": 1}
 _RETINANET = "Lin et al., Focal Loss for Dense Object Detection"
 
 ROWS: tuple[Entry, ...] = (
