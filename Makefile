@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 STAMP   = $(VENV)/.installed
+# a process per core, each with one thread: two threads in two processes would fight over two cores
+TEST    = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 .PHONY: demo test test-fast check setup clean
 
@@ -17,10 +19,10 @@ demo: setup          ## train, evaluate and predict on procedural images; writes
 	$(BIN)/gazehound demo --out runs/demo
 
 test: setup          ## every test, the slow ones too
-	$(BIN)/python -m pytest
+	$(TEST)
 
 test-fast: setup     ## the tests that take seconds
-	$(BIN)/python -m pytest -m 'not slow'
+	$(TEST) -m 'not slow'
 
 check: setup         ## lint, format, strict types
 	$(BIN)/ruff check .
