@@ -78,9 +78,16 @@ def _opencv_hog(file: Path, model: str | None, classes: Classes | None) -> Impor
     return load_opencv_hog(file, classes)
 
 
+def _yolox(file: Path, model: str | None, classes: Classes | None) -> Imported:
+    from gazehound.checkpoints.yolox import import_yolox, read_yolox
+
+    return import_yolox(read_yolox(file), model, classes)
+
+
 SOURCES: dict[str, Callable[[Path, str | None, Classes | None], Imported]] = {
     "opencv-cascade": _opencv_cascade,
     "opencv-hog": _opencv_hog,
     "torchvision": _torchvision,
     "voc-dpm": _voc_dpm,
+    "yolox": _yolox,
 }
