@@ -42,6 +42,8 @@ class Proposals:
 
     def shortened(self) -> Proposals:
         """Cut the padding that all images share; asks how many there are, which is for prediction."""
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return self
         most = int(self.valid.sum(dim=1).amax()) if len(self.valid) else 0
         return Proposals(self.boxes[:, :most], self.scores[:, :most], self.valid[:, :most])
 
