@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gazehound.errors import unknown_name
 from gazehound.nn.blocks import ConvNorm, Norm
 
-EXTRAS = ("p5", "c5", "none")
+EXTRAS = ("p5", "c5", "pool", "none")
 
 
 class FPN(nn.Module):
@@ -20,7 +20,8 @@ class FPN(nn.Module):
         inputs: channels of C3..C5 (or whichever levels come in), finest first.
         channels: of every level given.
         extra: ``p5`` or ``c5`` adds two coarser levels, as RetinaNet has them: P6 by a 3x3 stride-2
-            convolution of P5 (or of C5), P7 by another one of ReLU(P6). ``none`` adds nothing.
+            convolution of P5 (or of C5), P7 by another one of ReLU(P6). ``pool`` adds one, as Faster
+            R-CNN has it: P6 is every second cell of P5. ``none`` adds nothing.
         norm: builds a norm after each lateral and output convolution; the paper has none.
 
     Attributes:
@@ -46,7 +47,7 @@ class FPN(nn.Module):
         self.output = nn.ModuleList(
             ConvNorm(channels, channels, 3, norm=norm, relu=False) for _ in inputs
         )
-        if extra != "none":
+        if extra in ("p5", "c5"):
             source = channels if extra == "p5" else inputs[-1]
             self.p6 = nn.Conv2d(source, channels, 3, stride=2, padding=1)
             self.p7 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
@@ -59,7 +60,9 @@ class FPN(nn.Module):
             size = merged[level].shape[-2:]
             merged[level] = merged[level] + F.interpolate(merged[level + 1], size=size)
         pyramid = [output(m) for output, m in zip(self.output, merged, strict=True)]
-        if self.extra != "none":
+        if self.extra == "pool":
+            pyramid.append(pyramid[-1][..., ::2, ::2])
+        elif self.extra != "none":
             p6 = self.p6(pyramid[-1] if self.extra == "p5" else maps[-1])
             pyramid += [p6, self.p7(F.relu(p6))]
         return pyramid
