@@ -1,7 +1,7 @@
 """Negatives of part models: random windows to begin with, hard ones mined by the model itself.
 
-Felzenszwalb et al., PAMI 2010, section 4.3. Windows count as background when they overlap no object
-(nor anything else to avoid) by more than a given IoU.
+Felzenszwalb et al., PAMI 2010, section 4.3. Windows count as background when no object (nor anything
+else to avoid) holds more than a given share of them.
 """
 
 from __future__ import annotations
@@ -117,7 +117,11 @@ def hard_negatives(mixture: Mixture, scene: Scene, index: int, plan: TrainingPla
 def is_background(
     boxes: NDArray[np.float64], avoid: FloatArray, overlap: float
 ) -> NDArray[np.bool_]:
-    """Return which windows (N, 4) overlap nothing to avoid (M, 4) by more than an IoU."""
+    """Return which windows (N, 4) have at most a share of their area in each box to avoid (M, 4).
+
+    The share, not the IoU: the half of a big person, or one of a crowd, looks like a person, and as
+    a negative it would teach the model against its own positives.
+    """
     if not len(avoid):
         return np.ones(len(boxes), bool)
-    return np.asarray((pairwise(boxes, avoid.astype(np.float64)) <= overlap).all(axis=1))
+    return np.asarray((pairwise(boxes, avoid.astype(np.float64), "ioa") <= overlap).all(axis=1))

@@ -42,7 +42,7 @@ class TrainingPlan:
         c: weight of the losses.
         root_area: smallest and largest area of a root, square pixels.
         positive_overlap: lowest IoU of a placement with its object.
-        negative_overlap: highest IoU of a mined window with anything to avoid (voc-release5 mines
+        negative_overlap: largest share of a mined window in anything to avoid (voc-release5 mines
             only in images without objects).
         positive_interval: pyramid levels per octave when placing objects.
         negative_interval: likewise when mining.

@@ -25,10 +25,10 @@ from gazehound.features.threads import in_threads
 from gazehound.features.window_scan import Hits, Raster, Template, scan
 from gazehound.records import BoolArray, FloatArray, Sample
 
-CLEAR = 0.3  # a window overlapping an object at least this much is no negative
+CLEAR = 0.3  # a window is no negative when this share of it lies in an object
 ALIKE = 0.5  # of negatives of one image that overlap more, only the hardest is taken
 VIOLATION = -1.0  # the response above which a negative violates the SVM's margin
-EASY = -1.2  # negatives that respond below this are forgotten between rounds
+EASY = -1.2  # mined negatives that respond below this are forgotten between rounds
 
 
 class Samples(Protocol):
@@ -96,7 +96,7 @@ class Rules:
         factor: boxes count as positives whose aspect differs at most so much from the content's.
         per_image: negatives drawn from an image, at random and in each round.
         images: how many images a round of mining scans, drawn anew each time.
-        most: negatives at most, over all images.
+        most: mined negatives at most, over all images.
         step: ratio of pyramid scales while mining.
         start: first pyramid scale; below 1 the smallest positives are magnified ones.
         seed: of everything random.
@@ -222,15 +222,15 @@ def _stacked(found: Sequence[FloatArray], shape: Shape, hog: Hog) -> FloatArray:
 
 
 def _clear_of(boxes: FloatArray, sample: Sample, label: int) -> BoolArray:
-    """Return which boxes hold no object of the class: little overlap, and no large part of a crowd."""
+    """Return which boxes hold no object of the class, and no large part of one.
+
+    The half of a big person, or one of a crowd, looks like a person: as a negative it would teach
+    the template against its own positives.
+    """
     own = sample.labels == label
     if not own.any() or not len(boxes):
         return np.ones(len(boxes), bool)
-    near = pairwise(boxes, sample.boxes[own]).max(axis=1) >= CLEAR
-    crowd = own & sample.crowd
-    if crowd.any():
-        near |= pairwise(boxes, sample.boxes[crowd], "ioa").max(axis=1) >= CLEAR
-    return np.asarray(~near)
+    return np.asarray(pairwise(boxes, sample.boxes[own], "ioa").max(axis=1) < CLEAR)
 
 
 def _picture(sample: Sample) -> NDArray[Any]:
@@ -267,6 +267,7 @@ def train_template(
         return random_negatives(samples[row], label, shape, hog, rules, row)
 
     def solved() -> Template:
+        others = np.concatenate([anywhere, hard])
         weights, bias = fit_linear_svm(objects, others, rules.c, rules.seed)
         return Template(shape.window, weights.reshape(blocks), bias)
 
@@ -276,16 +277,17 @@ def train_template(
             f"class {label}: no box fits a window of {shape.window[1]}x{shape.window[0]} pixels "
             f"with an object of {shape.content[1]}x{shape.content[0]}; choose another window"
         )
-    others = over("random negatives", rows, drawn)
+    anywhere = over("random negatives", rows, drawn)  # kept: else what they taught is forgotten
+    hard = anywhere[:0]
     template = solved()
     for turn in range(rules.rounds):
         chosen = rng.permutation(np.asarray(rows))[: rules.images].tolist()
         mined = partial(_mined, samples, label, shape, hog, rules, template)
         fresh = over(f"hard negatives, round {turn + 1}", chosen, mined)
-        responses = others @ template.weights.reshape(-1) + template.bias
-        hardest = np.argsort(-responses, kind="stable")[: rules.most]
-        kept = others[hardest[responses[hardest] >= EASY]]
-        others = _without_twins(np.concatenate([fresh, kept]))[: rules.most]
+        responses = hard @ template.weights.reshape(-1) + template.bias
+        hardest = np.argsort(-responses, kind="stable")
+        kept = hard[hardest[responses[hardest] >= EASY]]
+        hard = _without_twins(np.concatenate([fresh, kept]))[: rules.most]
         template = solved()
     return template
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -271,7 +272,7 @@ def _mark(frame: _Frame, x: float, y: float, text: str) -> Iterator[str]:
 
 def _between(run: Sequence[tuple[float, float]], steps: int = 8) -> Iterator[tuple[float, float]]:
     """Yield the points of a stretch and some between each two."""
-    for (x0, y0), (x1, y1) in zip(run[:-1], run[1:], strict=True):
+    for (x0, y0), (x1, y1) in itertools.pairwise(run):
         for k in range(steps):
             yield x0 + (x1 - x0) * k / steps, y0 + (y1 - y0) * k / steps
     yield from run[-1:]
