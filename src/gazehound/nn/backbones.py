@@ -116,11 +116,11 @@ def _indices(name: str, strides: Sequence[int], options: dict[str, Any]) -> tupl
     _need_known(name)
     with torch.device("meta"):  # only its table of strides is wanted, not its weights
         probe = _create(name, False, options)
-    reductions = probe.feature_info.reduction()
+    reductions, places = probe.feature_info.reduction(), probe.feature_info.out_indices
     missing = [s for s in strides if s not in reductions]
     if missing:
         raise ConfigError(f"backbone '{name}' has maps of strides {reductions}, not of {missing}")
-    return tuple(len(reductions) - 1 - reductions[::-1].index(s) for s in strides)
+    return tuple(places[len(reductions) - 1 - reductions[::-1].index(s)] for s in strides)
 
 
 def _create(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
