@@ -6,6 +6,9 @@ from gazehound.catalog.entry import Entry
 
 _SSD = "Liu et al., SSD: Single Shot MultiBox Detector"
 _SSDLITE = "Howard et al., Searching for MobileNetV3"
+_YOLOV3 = "Redmon and Farhadi, YOLOv3: An Incremental Improvement"
+_YOLOV4 = "Bochkovskiy et al., YOLOv4: Optimal Speed and Accuracy of Object Detection"
+_TINY4 = "Wang et al., Scaled-YOLOv4: Scaling Cross Stage Partial Network"
 _YOLOX = "Ge et al., YOLOX: Exceeding YOLO Series in 2021"
 
 ROWS: tuple[Entry, ...] = (
@@ -24,6 +27,30 @@ ROWS: tuple[Entry, ...] = (
         tiny={"width": 0.5},
     ),
     Entry(
+        "yolov3", "gazehound.detectors.yolov3:yolov3", 2018, _YOLOV3,
+        "network", 61.9, "YOLOv3 on DarkNet-53; reads Darknet's files",
+        tiny={"width": 0.125, "depths": [1, 1, 1, 1, 1]},
+    ),
+    Entry(
+        "yolov3_spp", "gazehound.detectors.yolov3:yolov3_spp", 2018, _YOLOV3,
+        "network", 63.0, "YOLOv3 with spatial pyramid pooling",
+    ),
+    Entry(
+        "yolov3_tiny", "gazehound.detectors.yolov3:yolov3_tiny", 2018, _YOLOV3,
+        "network", 8.9, "YOLOv3-tiny: seven convolutions, two maps",
+        tiny={"width": 0.25},
+    ),
+    Entry(
+        "yolov4", "gazehound.detectors.yolov4:yolov4", 2020, _YOLOV4,
+        "network", 64.4, "YOLOv4 on CSPDarkNet-53; reads Darknet's files",
+        tiny={"width": 0.125, "depths": [1, 1, 1, 1, 1]},
+    ),
+    Entry(
+        "yolov4_tiny", "gazehound.detectors.yolov4:yolov4_tiny", 2020, _TINY4,
+        "network", 6.1, "YOLOv4-tiny: three one-shot stages, two maps",
+        tiny={"width": 0.25},
+    ),
+    Entry(
         "yolox_nano", "gazehound.detectors.yolox:yolox_nano", 2021, _YOLOX,
         "network", 0.9, "YOLOX, depthwise: 0.9 M weights, for small machines",
         tiny={"width": 0.125},
@@ -35,7 +62,6 @@ ROWS: tuple[Entry, ...] = (
     Entry(
         "yolox_s", "gazehound.detectors.yolox:yolox_s", 2021, _YOLOX,
         "network", 9.0, "YOLOX-s: no anchors, SimOTA, decoupled head",
-        tiny={"width": 0.125},
     ),
     Entry(
         "yolox_m", "gazehound.detectors.yolox:yolox_m", 2021, _YOLOX,
@@ -48,5 +74,10 @@ ROWS: tuple[Entry, ...] = (
     Entry(
         "yolox_x", "gazehound.detectors.yolox:yolox_x", 2021, _YOLOX,
         "network", 99.1, "YOLOX-x",
+    ),
+    Entry(
+        "yolox_darknet53", "gazehound.detectors.yolox:yolox_darknet53", 2021, _YOLOX,
+        "network", 63.7, "YOLOX on DarkNet-53, YOLOv3's body",
+        tiny={"width": 0.125, "depths": (1, 1, 1, 1, 1)},
     ),
 )  # fmt: skip

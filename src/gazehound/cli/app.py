@@ -9,6 +9,7 @@ import typer
 from gazehound.cli import data
 from gazehound.cli.demo import demo
 from gazehound.cli.evaluate import evaluate
+from gazehound.cli.exporting import export_command
 from gazehound.cli.importing import import_command
 from gazehound.cli.models import models
 from gazehound.cli.predict import predict
@@ -47,3 +48,4 @@ app.command()(evaluate)
 app.add_typer(data.app, name="data")
 app.command()(models)
 app.command("import")(import_command)
+app.command("export")(export_command)

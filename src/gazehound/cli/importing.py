@@ -11,7 +11,7 @@ import typer
 def import_command(
     file: Annotated[Path, typer.Argument(help="The file to read.")],
     source: Annotated[
-        str, typer.Option(help="torchvision, opencv-cascade, opencv-hog or voc-dpm.")
+        str, typer.Option(help="torchvision, darknet, opencv-cascade, opencv-hog or voc-dpm.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The native checkpoint to write.")],
     model: Annotated[
@@ -20,17 +20,26 @@ def import_command(
     classes: Annotated[
         Path | None, typer.Option(help="Class names, one a line, where the file has none.")
     ] = None,
+    cfg: Annotated[
+        Path | None, typer.Option(help="Darknet's .cfg file, beside its .weights.")
+    ] = None,
 ) -> None:
     """Turn another project's weight file into a native checkpoint.
 
     gazehound import FILE --source torchvision --model retinanet_r50 --out MODEL.safetensors
+    gazehound import FILE.weights --source darknet --cfg FILE.cfg --out MODEL.safetensors
     """
-    import_weights(file, source, model, out, classes)
+    import_weights(file, source, model, out, classes, cfg)
     typer.echo(f"wrote {out}")
 
 
 def import_weights(
-    file: Path, source: str, model: str | None, out: Path, classes: Path | None = None
+    file: Path,
+    source: str,
+    model: str | None,
+    out: Path,
+    classes: Path | None = None,
+    cfg: Path | None = None,
 ) -> None:
     """Read ``file``, build the detector that fits it, and write ``out``.
 
@@ -43,5 +52,5 @@ def import_weights(
 
     names = tuple(classes.read_text(encoding="utf-8").split("\n")) if classes else ()
     names = tuple(name.strip() for name in names if name.strip())
-    detector, header = import_file(file, source, model, names)
+    detector, header = import_file(file, source, model, names, cfg)
     save(out, detector, header)
