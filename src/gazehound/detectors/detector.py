@@ -2,6 +2,7 @@
 
 ``Detector`` finds objects. A ``Trainable`` one is a torch module that Lightning trains; a
 ``Fittable`` one learns by its own rounds (boosting, SVM solvers, latent mining) on NumPy arrays.
+A ``Proposer`` says where R-CNN and Fast R-CNN look.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from gazehound.records import Classes, Detections, Targets
+from gazehound.records import Classes, Detections, FloatArray, Targets
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +34,15 @@ class Detector(Protocol):
 
         ``score`` is the lowest score kept; ``None`` means the detector's own default.
         """
+        ...
+
+
+@runtime_checkable
+class Proposer(Protocol):
+    """Anything that proposes boxes which may hold an object of any class."""
+
+    def propose(self, image: NDArray[np.uint8], limit: int = 2000) -> FloatArray:
+        """Return at most ``limit`` boxes (N, 4) ``xyxy`` of an (H, W, 3) uint8 RGB image, best first."""
         ...
 
 

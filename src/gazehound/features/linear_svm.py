@@ -14,18 +14,26 @@ TOLERANCE = 0.1  # of the projected gradient: liblinear's own choice for the hin
 
 
 def fit_linear_svm(
-    positives: FloatArray, negatives: FloatArray, c: float = 0.01, seed: int = 0
+    positives: FloatArray,
+    negatives: FloatArray,
+    c: float = 0.01,
+    seed: int = 0,
+    *,
+    positive_weight: float | None = None,
+    bias: float = 3.0,
 ) -> tuple[FloatArray, float]:
     """Fit a linear SVM: hinge loss, as SVMlight and liblinear minimise it.
 
-    The two kinds weigh the same in the loss, however many there are of each: mined negatives would
-    otherwise push the margins of all objects below -1 as soon as some objects are hard to see.
+    By default the two kinds weigh the same in the loss, however many there are of each: mined negatives
+    would otherwise push the margins of all objects below -1 as soon as some objects are hard to see.
 
     Args:
         positives: (P, D) descriptors.
         negatives: (N, D) descriptors.
         c: the weight of a negative's loss (Dalal & Triggs use 0.01, for positives too).
         seed: of the solver's order.
+        positive_weight: how many times ``c`` a positive's loss weighs; None: both kinds weigh the same.
+        bias: of the constant feature whose weight is the bias; the larger, the freer it is.
 
     Returns:
         The weights (D,) float32 and the bias.
@@ -45,11 +53,11 @@ def fit_linear_svm(
         C=c,
         loss="hinge",
         dual=True,
-        intercept_scaling=3.0,
+        intercept_scaling=bias,
         tol=TOLERANCE,
         max_iter=1000,
         random_state=seed,
-        class_weight={1: len(negatives) / len(positives), 0: 1.0},
+        class_weight={1: positive_weight or len(negatives) / len(positives), 0: 1.0},
     )
     solver.fit(samples, truth)
     return solver.coef_[0].astype(np.float32), float(solver.intercept_[0])
