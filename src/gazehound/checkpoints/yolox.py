@@ -57,6 +57,29 @@ _BLOCKS: Rules = (
 )
 KEYS: Rules = (*_PARTS, *_BLOCKS)
 
+# Of the DarkNet-53 variant; its pyramid pooling stands in the backbone there and in the neck here.
+DARKNET_KEYS: Rules = (
+    (r"^backbone\.backbone\.stem\.0\.", "backbone.stem."),
+    (r"^backbone\.backbone\.stem\.1\.", "backbone.stages.0.0."),
+    (r"^backbone\.backbone\.stem\.2\.", "backbone.stages.0.1."),
+    (r"^backbone\.backbone\.dark5\.5\.", "neck.p5.0."),
+    (r"^backbone\.backbone\.dark5\.6\.", "neck.p5.1."),
+    (r"^backbone\.backbone\.dark5\.7\.conv1\.", "neck.p5.2."),
+    (r"^backbone\.backbone\.dark5\.7\.conv2\.", "neck.p5.4."),
+    (r"^backbone\.backbone\.dark5\.8\.", "neck.p5.5."),
+    (r"^backbone\.backbone\.dark5\.9\.", "neck.p5.6."),
+    *((rf"^backbone\.backbone\.dark{i + 1}\.", f"backbone.stages.{i}.") for i in range(1, 5)),
+    (r"^backbone\.out1_cbl\.", "neck.lift5.squeeze."),
+    (r"^backbone\.out2_cbl\.", "neck.lift4.squeeze."),
+    (r"^backbone\.out1\.", "neck.p4."),
+    (r"^backbone\.out2\.", "neck.p3."),
+    (r"\.layer1\.", ".squeeze."),
+    (r"\.layer2\.", ".expand."),
+    *(rule for rule in _PARTS if rule[0].startswith("^head")),
+    (r"\.bn\.", ".norm."),
+)
+_POOLED = "neck.p5.4.conv.weight"  # reads what is pooled: by 1, 5, 9, 13 there, by 13, 9, 5, 1 here
+
 # (channels of the stem, bottlenecks of the first stage) -> the catalogue's name
 VARIANTS: Mapping[tuple[int, int], str] = {
     (16, 1): "yolox_nano",
@@ -118,8 +141,13 @@ def import_yolox(
     chosen = classes or default_classes(len(bias))
     if len(chosen) != len(bias):
         raise ConfigError(f"the file has {len(bias)} class outputs; got {len(chosen)} class names")
-    detector, header = build(name or variant_of(state), chosen, {}, {"filter": "opencv"})
-    load_renamed(detector, translate(state, KEYS))
+    variant = name or variant_of(state)
+    detector, header = build(variant, chosen, {}, {"filter": "opencv"})
+    darknet = header.detector == "yolox_darknet53"
+    renamed = translate(state, DARKNET_KEYS if darknet else KEYS)
+    if _POOLED in renamed:
+        renamed[_POOLED] = torch.cat(renamed[_POOLED].chunk(4, dim=1)[::-1], dim=1)
+    load_renamed(detector, renamed)
     return detector, header
 
 

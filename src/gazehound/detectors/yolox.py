@@ -12,7 +12,7 @@ positive cell's class is to be its IoU.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,9 +29,11 @@ from gazehound.nn.assigners.assigner import Assigner, Candidates, Predictions, l
 from gazehound.nn.assigners.assignment import Assignment
 from gazehound.nn.assigners.simota import SimOTAAssigner
 from gazehound.nn.cell_coders import CellCoder
-from gazehound.nn.csp import Darknet, focus_darknet
+from gazehound.nn.csp import BatchNorm, CSPBackbone, focus_backbone
+from gazehound.nn.darknet import DEPTHS, DarkNet53, leaky
 from gazehound.nn.heads.decoupled import DecoupledHead
 from gazehound.nn.necks.csp_pan import CSPPAN
+from gazehound.nn.necks.darknet import YOLOv3Neck
 from gazehound.nn.points import PointGrid
 from gazehound.nn.postprocess import Found, Limits, best_per_level, keep_decoded
 from gazehound.records import Classes, Targets
@@ -41,7 +43,7 @@ LIMITS: Mapping[str, Any] = {"score": 0.01, "iou": 0.65, "per_image": 300}
 
 
 @dataclass(frozen=True)
-class Cells:
+class Decoupled:
     """What YOLOX computes for a batch; L cells of all levels.
 
     Attributes:
@@ -78,8 +80,8 @@ class YOLOX(Network):
         self,
         classes: Classes,
         preprocess: Preprocess,
-        backbone: Darknet,
-        neck: nn.Module | None = None,
+        backbone: CSPBackbone | DarkNet53,
+        neck: CSPPAN | YOLOv3Neck | None = None,
         head: DecoupledHead | None = None,
         grid: PointGrid | None = None,
         coder: CellCoder | None = None,
@@ -89,27 +91,27 @@ class YOLOX(Network):
         super().__init__(classes, preprocess)
         self.backbone = backbone
         self.neck = neck or CSPPAN(backbone.channels)
-        self.head = head or DecoupledHead(backbone.channels, len(classes))
-        self.grid = grid or PointGrid(backbone.strides)
+        self.head = head or DecoupledHead(self.neck.channels, len(classes))
+        self.grid = grid or PointGrid((8, 16, 32))
         self.coder = coder or CellCoder()
         self.assign = assigner or SimOTAAssigner()
         self.limits = limits or Limits(**LIMITS)
 
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Cells:
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Decoupled:
         """Compute classes, objectness and boxes of all cells of a batch."""
         pyramid = self.neck(self.backbone(images))  # N3..N5, each B x C x H/s x W/s
         logits, deltas, objectness = self.head(pyramid)  # B x L x K, B x L x 4, B x L
         candidates = lay_out(self.grid, pyramid, images)
         deltas = deltas.float()
         boxes = self.coder.decode(deltas, candidates.boxes)
-        return Cells(logits.float(), objectness.float(), deltas, boxes, candidates)
+        return Decoupled(logits.float(), objectness.float(), deltas, boxes, candidates)
 
-    def match(self, outputs: Cells, targets: Targets) -> Assignment:
+    def match(self, outputs: Decoupled, targets: Targets) -> Assignment:
         """Return which cells learn which truth."""
         predictions = Predictions(outputs.logits, outputs.boxes, outputs.objectness)
         return self.assign(outputs.candidates, targets, predictions)
 
-    def losses(self, outputs: Cells, targets: Targets) -> dict[str, Tensor]:
+    def losses(self, outputs: Decoupled, targets: Targets) -> dict[str, Tensor]:
         """Return ``box``, ``objectness``, ``class`` and ``l1``, each divided by the batch's positives.
 
         ``l1`` pulls the box numbers themselves to the truth's; as in the paper it is left out (0) while
@@ -136,7 +138,7 @@ class YOLOX(Network):
             "l1": (0.0 if self.strong_augmentation else 1.0) * l1.sum() / positives,
         }
 
-    def decode(self, outputs: Cells, sizes: Float[Tensor, "B 2"]) -> Found:
+    def decode(self, outputs: Decoupled, sizes: Float[Tensor, "B 2"]) -> Found:
         """Take each cell's best class, keep the best cells per level, clip, suppress per class."""
         best, label = torch.sigmoid(outputs.logits).max(dim=2, keepdim=True)  # B x L x 1
         scores = best * torch.sigmoid(outputs.objectness)[..., None]
@@ -189,7 +191,7 @@ def yolox(
         raise ConfigError(
             "YOLOX has no ImageNet weights to start from; start from a detector's weights instead"
         )
-    backbone = focus_darknet(depth, width, depthwise=depthwise)
+    backbone = focus_backbone(depth, width, depthwise=depthwise)
     return YOLOX(
         classes,
         preprocess or yolox_preprocess(size),
@@ -229,3 +231,41 @@ def yolox_l(classes: Classes, **options: Any) -> YOLOX:
 def yolox_x(classes: Classes, **options: Any) -> YOLOX:
     """YOLOX-x: 99.1 million weights."""
     return yolox(classes, **{"depth": 1.33, "width": 1.25, **options})
+
+
+def yolox_darknet53(
+    classes: Classes,
+    *,
+    preprocess: Preprocess | None = None,
+    width: float = 1.0,
+    depths: Sequence[int] = DEPTHS,
+    size: int = 640,
+    pretrained: bool = False,
+    limits: Mapping[str, Any] | None = None,
+) -> YOLOX:
+    """YOLOX on YOLOv3's body (section 2.1): DarkNet-53, pyramid pooling, top-down pyramid, leaky ReLU.
+
+    Args:
+        classes: names and ids.
+        preprocess: how images become network inputs; default :func:`yolox_preprocess` of ``size``.
+        width: factor on the channels.
+        depths: residual blocks of each of the backbone's five stages.
+        size: side of the square network input at prediction, pixels.
+        pretrained: start the backbone from timm's ImageNet weights.
+        limits: fields of :class:`Limits` that differ from YOLOX's.
+    """
+    backbone = DarkNet53(width, depths, pretrained=pretrained)
+    neck = YOLOv3Neck(backbone.channels, spp=True)
+    head = DecoupledHead(neck.channels, len(classes), round(256 * width), act=leaky)
+    network = YOLOX(
+        classes,
+        preprocess or yolox_preprocess(size),
+        backbone,
+        neck,
+        head,
+        limits=Limits(**{**LIMITS, **(limits or {})}),
+    )
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps, module.momentum = BatchNorm.keywords["eps"], BatchNorm.keywords["momentum"]
+    return network

@@ -154,7 +154,7 @@ class Focus(nn.Module):
         return features
 
 
-class Darknet(nn.Module):
+class CSPBackbone(nn.Module):
     """A stem and four stages, each of which halves the image; the last three give the features.
 
     Args:
@@ -186,7 +186,9 @@ class Darknet(nn.Module):
         return maps[-3:]
 
 
-def focus_darknet(depth: float = 1.0, width: float = 1.0, *, depthwise: bool = False) -> Darknet:
+def focus_backbone(
+    depth: float = 1.0, width: float = 1.0, *, depthwise: bool = False
+) -> CSPBackbone:
     """Return YOLOX's backbone: Focus stem, pyramid pooling before the last block, which has no shortcut.
 
     Args:
@@ -205,4 +207,4 @@ def focus_darknet(depth: float = 1.0, width: float = 1.0, *, depthwise: bool = F
         down = unit(before, after, 3, 2, depthwise=depthwise)
         pooling = [SpatialPyramidPooling(after, after)] if last else []
         stages.append(nn.Sequential(down, *pooling, block))
-    return Darknet(Focus(3, base), stages, channels)
+    return CSPBackbone(Focus(3, base), stages, channels)
