@@ -1,4 +1,4 @@
-"""The IoU family: IoU, GIoU, DIoU and CIoU, pairwise and elementwise, for NumPy and torch.
+"""The IoU family: IoU, GIoU, DIoU, CIoU and EIoU, pairwise and elementwise, for NumPy and torch.
 
 Every function takes ``xyxy`` boxes. *Elementwise* functions broadcast ``(..., 4)`` against
 ``(..., 4)``; *pairwise* ones take ``(..., N, 4)`` and ``(..., M, 4)`` and give ``(..., N, M)``.
@@ -8,6 +8,7 @@ GIoU = IoU - (C - U) / C, C the smallest enclosing box (Rezatofighi et al. 2019,
 DIoU = IoU - d^2 / c^2, d the distance of centres, c the diagonal of C (Zheng et al. 2020, eq. 7).
 CIoU = DIoU - alpha v, v the aspect-ratio term (Zheng et al. 2020, eqs. 8-11); alpha carries no
 gradient, as the paper's authors have it.
+EIoU = DIoU - (w - w')^2 / Cw^2 - (h - h')^2 / Ch^2, Cw and Ch the sides of C (Zhang et al. 2022, eq. 8).
 
 A pair of boxes without area has IoU 0: the denominators are kept above a tiny epsilon, which leaves
 every real box's value untouched in float32. A NaN coordinate gives NaN.
@@ -95,6 +96,16 @@ def ciou(a: Array, b: Array) -> Array:
     return overlap - _centre_penalty(a, b) - alpha * v
 
 
+def eiou(a: Array, b: Array) -> Array:
+    """Efficient IoU, elementwise: widths and heights are compared each for itself."""
+    xp = namespace(a)
+    penalty = 0.0
+    for low, enclosing in enumerate(_enclosing_size(a, b)):
+        difference = (a[..., low + 2] - a[..., low]) - (b[..., low + 2] - b[..., low])
+        penalty = penalty + difference**2 / xp.clip(enclosing**2, EPSILON, None)
+    return diou(a, b) - penalty
+
+
 def intersection_over_area(a: Array, b: Array) -> Array:
     """Intersection over the area of ``a``, elementwise: COCO's overlap with a crowd ``b``."""
     intersection, _ = _overlap(a, b)
@@ -106,6 +117,7 @@ KINDS: dict[str, Callable[[Array, Array], Array]] = {
     "giou": giou,
     "diou": diou,
     "ciou": ciou,
+    "eiou": eiou,
     "ioa": intersection_over_area,
 }
 
@@ -119,7 +131,7 @@ def pairwise(a: Array, b: Array, kind: str = "iou") -> Array:
     Args:
         a: first boxes.
         b: second boxes; leading axes broadcast.
-        kind: ``iou``, ``giou``, ``diou``, ``ciou`` or ``ioa``.
+        kind: ``iou``, ``giou``, ``diou``, ``ciou``, ``eiou`` or ``ioa``.
 
     Raises:
         ConfigError: ``kind`` is unknown, or the boxes have not four columns.

@@ -113,16 +113,13 @@ def import_retinanet(
         CheckpointError: a key is unknown or a shape does not fit.
     """
     state = _modern_towers(state)
-    count = _class_count(state, "head.classification_head.cls_logits.bias", per_cell=9)
+    chosen = classes_of(state, "head.classification_head.cls_logits.bias", 9, classes)
     frozen = not any(key.endswith("num_batches_tracked") for key in state)
     arguments: dict[str, Any] = {"dialect": "torchvision", "limits": dict(TORCHVISION_LIMITS)}
     if frozen:
         arguments["norm"] = "frozen"
         if "head.classification_head.conv.0.1.weight" not in state:  # the first version
             arguments["norm_eps"] = 0.0
-    chosen = classes or default_classes(count)
-    if len(chosen) != count:
-        raise ConfigError(f"the file has {count} class outputs; got {len(chosen)} class names")
     detector, header = build(name, chosen, arguments, TORCHVISION_PREPROCESS)
     load_renamed(detector, rename(state, RETINANET_KEYS))
     return detector, header
@@ -156,10 +153,28 @@ def load_renamed(detector: Any, state: Mapping[str, Tensor]) -> None:
     detector.load_state_dict(dict(state))
 
 
-def _class_count(state: Mapping[str, Tensor], key: str, per_cell: int) -> int:
+def classes_of(
+    state: Mapping[str, Tensor], key: str, per_cell: int, classes: Classes | None
+) -> Classes:
+    """Return the names of a file's class outputs: the given ones, else the defaults.
+
+    Args:
+        state: the file's tensors.
+        key: the bias of its class outputs.
+        per_cell: anchors per cell, each of which has its outputs.
+        classes: what the user says.
+
+    Raises:
+        CheckpointError: there is no such tensor.
+        ConfigError: the numbers of names and outputs differ.
+    """
     if key not in state:
         raise CheckpointError(f"no tensor '{key}': is this the right --source and --model?")
-    return len(state[key]) // per_cell
+    count = len(state[key]) // per_cell
+    chosen = classes or default_classes(count)
+    if len(chosen) != count:
+        raise ConfigError(f"the file has {count} class outputs; got {len(chosen)} class names")
+    return chosen
 
 
 def _modern_towers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

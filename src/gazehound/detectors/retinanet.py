@@ -22,12 +22,13 @@ from gazehound.data.preprocess import Preprocess
 from gazehound.detectors.network import Network
 from gazehound.errors import ConfigError, unknown_name
 from gazehound.nn.anchors import AnchorGrid
-from gazehound.nn.assigners.max_iou import MaxIoUAssigner
+from gazehound.nn.assigners.assigner import Assigner, Candidates, Predictions, lay_out
+from gazehound.nn.assigners.named import make_assigner
 from gazehound.nn.backbones import Backbone
 from gazehound.nn.blocks import group_norm
-from gazehound.nn.coders import DeltaCoder
+from gazehound.nn.coders import Coder, DeltaCoder
 from gazehound.nn.heads.dense import DenseHead
-from gazehound.nn.losses.box import BoxLoss, IoULoss, SmoothL1Loss
+from gazehound.nn.losses.box import BoxLoss, SmoothL1Loss, make_box_loss
 from gazehound.nn.losses.focal import FocalLoss
 from gazehound.nn.necks.fpn import FPN
 from gazehound.nn.necks.neck import Neck, make_neck
@@ -42,14 +43,22 @@ class Dense:
     Attributes:
         logits: (B, L, K) class logits of all anchors.
         deltas: (B, L, 4) box deltas from the anchors.
-        anchors: (L, 4) ``xyxy`` in pixels of the network input.
-        lengths: anchors per pyramid level; they sum to L.
+        candidates: the anchors, level by level.
     """
 
     logits: Float[Tensor, "B L K"]
     deltas: Float[Tensor, "B L 4"]
-    anchors: Float[Tensor, "L 4"]
-    lengths: tuple[int, ...]
+    candidates: Candidates
+
+    @property
+    def anchors(self) -> Float[Tensor, "L 4"]:
+        """Return the anchors, ``xyxy`` in pixels of the network input."""
+        return self.candidates.boxes
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Return the anchors per pyramid level; they sum to L."""
+        return self.candidates.lengths
 
 
 class RetinaNet(Network):
@@ -63,7 +72,7 @@ class RetinaNet(Network):
         head: class and box towers; default four 3x3 convolutions of 256 channels.
         anchors: default 3 sizes x 3 ratios per cell.
         coder: default plain deltas.
-        assigner: default IoU 0.5 / 0.4.
+        assigner: default IoU 0.5 / 0.4; any other one fits.
         class_loss: default focal loss, alpha 0.25, gamma 2.
         box_loss: default smooth L1 with beta 1/9.
         limits: what ``decode`` keeps.
@@ -77,8 +86,8 @@ class RetinaNet(Network):
         neck: Neck | None = None,
         head: DenseHead | None = None,
         anchors: AnchorGrid | None = None,
-        coder: DeltaCoder | None = None,
-        assigner: MaxIoUAssigner | None = None,
+        coder: Coder | None = None,
+        assigner: Assigner | None = None,
         class_loss: FocalLoss | None = None,
         box_loss: BoxLoss | None = None,
         limits: Limits | None = None,
@@ -89,7 +98,7 @@ class RetinaNet(Network):
         self.anchors = anchors or AnchorGrid()
         self.head = head or DenseHead(self.neck.channels, len(classes), self.anchors.per_cell)
         self.coder = coder or DeltaCoder()
-        self.assign = assigner or MaxIoUAssigner(positive=0.5, negative=0.4)
+        self.assign = assigner or make_assigner("max-iou")
         self.class_loss = class_loss or FocalLoss()
         self.box_loss = box_loss or SmoothL1Loss()
         self.limits = limits or Limits()
@@ -98,14 +107,14 @@ class RetinaNet(Network):
         """Compute the logits, deltas and anchors of a batch."""
         pyramid = self.neck(self.backbone(images))  # P3..P7, each B x 256 x H/s x W/s
         logits, deltas = self.head(pyramid)  # B x L x K, B x L x 4
-        grids = [(p.shape[-2], p.shape[-1]) for p in pyramid]
-        anchors = self.anchors(grids, (images.shape[-2], images.shape[-1]))  # L x 4
-        lengths = tuple(rows * columns * self.anchors.per_cell for rows, columns in grids)
-        return Dense(logits, deltas, anchors, lengths)
+        return Dense(logits, deltas, lay_out(self.anchors, pyramid, images))
 
     def losses(self, outputs: Dense, targets: Targets) -> dict[str, Tensor]:
         """Return ``class`` and ``box``, each divided by the number of positive anchors of the batch."""
-        match = self.assign(outputs.anchors, targets)
+        with torch.no_grad():
+            decoded = self.coder.decode(outputs.deltas.float(), outputs.anchors)
+            predictions = Predictions(outputs.logits, decoded)
+        match = self.assign(outputs.candidates, targets, predictions)
         labels, boxes = match.labels_of(targets), match.boxes_of(targets)
         class_loss = self.class_loss(outputs.logits, labels, match.positive, match.counted)
         box_loss = self.box_loss(outputs.deltas, boxes, outputs.anchors, match.positive, self.coder)
@@ -133,6 +142,8 @@ def retinanet(
     channels: int = 256,
     depth: int = 4,
     box_weight: float = 1.0,
+    box_loss: str | None = None,
+    assigner: str = "max-iou",
     dialect: str = "gazehound",
     limits: Mapping[str, Any] | None = None,
 ) -> RetinaNet:
@@ -149,7 +160,10 @@ def retinanet(
         version: 1, the paper; 2, torchvision's ``_v2``: GroupNorm towers, P6 from C5, GIoU loss.
         channels: of the pyramid and the towers.
         depth: 3x3 convolutions in each tower.
-        box_weight: factor on version 2's box loss.
+        box_weight: factor on the box loss.
+        box_loss: ``smooth-l1``, ``iou``, ``giou``, ``diou``, ``ciou`` or ``eiou``; ``None`` takes the
+            version's.
+        assigner: ``max-iou`` or another name of :func:`make_assigner`.
         dialect: ``torchvision`` reproduces torchvision's anchors; anything it trained needs them.
         limits: fields of :class:`Limits` that differ from its defaults.
 
@@ -173,7 +187,8 @@ def retinanet(
         pyramid,
         DenseHead(channels, len(classes), anchors.per_cell, depth=depth, norm=norm_of_towers),
         anchors,
-        box_loss=IoULoss("giou", box_weight) if version == 2 else SmoothL1Loss(),
+        assigner=make_assigner(assigner),
+        box_loss=make_box_loss(box_loss or ("giou" if version == 2 else "smooth-l1"), box_weight),
         limits=Limits(**(limits or {})),
     )
 

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 LARGEST_GROWTH = math.log(1000 / 16)  # a box never grows more than 62.5-fold in one step
+
+
+@runtime_checkable
+class Coder(Protocol):
+    """Turns boxes into the numbers that a network regresses at its anchors, and back."""
+
+    def encode(
+        self, boxes: Float[Tensor, "*N 4"], anchors: Float[Tensor, "*M 4"]
+    ) -> Float[Tensor, "*P 4"]:
+        """Return the numbers that stand for ``boxes`` at ``anchors`` (they broadcast)."""
+        ...
+
+    def decode(
+        self, deltas: Float[Tensor, "*N D"], anchors: Float[Tensor, "*M 4"]
+    ) -> Float[Tensor, "*P 4"]:
+        """Return the ``xyxy`` boxes that a network's numbers stand for at ``anchors``."""
+        ...
 
 
 class DeltaCoder:
@@ -57,6 +75,72 @@ class DeltaCoder:
         new_centre = shift * size + centre
         half = 0.5 * (torch.exp(growth) * size)
         return torch.cat((new_centre - half, new_centre + half), dim=-1)
+
+
+class DistanceCoder:
+    """Ways from an anchor's centre to the four sides of a box (Tian et al. 2019, FCOS, equation 1).
+
+    Left, top, right and bottom, in units of the anchor's own width and height times ``unit``: with
+    squares of one stride as anchors, in strides.
+
+    Args:
+        unit: 1 for anchors as large as the unit; 1/8 for anchors of 8 strides and distances in strides.
+    """
+
+    def __init__(self, unit: float = 1.0) -> None:
+        self.unit = unit
+
+    def encode(
+        self, boxes: Float[Tensor, "*N 4"], anchors: Float[Tensor, "*M 4"]
+    ) -> Float[Tensor, "*P 4"]:
+        """Return the distances to the sides; negative where the centre lies outside the box."""
+        size, centre = _size_and_centre(anchors)
+        size = size.clamp(min=1e-4) * self.unit
+        return torch.cat(((centre - boxes[..., :2]) / size, (boxes[..., 2:] - centre) / size), -1)
+
+    def decode(
+        self, deltas: Float[Tensor, "*N 4"], anchors: Float[Tensor, "*M 4"]
+    ) -> Float[Tensor, "*P 4"]:
+        """Return the ``xyxy`` boxes with these distances to the anchors' centres (they broadcast)."""
+        size, centre = _size_and_centre(anchors)
+        size = size * self.unit
+        return torch.cat((centre - deltas[..., :2] * size, centre + deltas[..., 2:] * size), -1)
+
+
+class IntegralCoder:
+    """Distances as discrete distributions (Li et al. 2020, GFL, section 3.2, equation 4).
+
+    A side's distance is the expectation of a distribution over 0, 1, ... ``reach`` units, given by its
+    logits: ``sum_i softmax(logits)_i * i``.
+
+    Args:
+        reach: the longest distance, in units; there are ``reach + 1`` logits per side.
+        unit: see :class:`DistanceCoder`.
+    """
+
+    def __init__(self, reach: int = 16, unit: float = 1.0) -> None:
+        self.reach = reach
+        self.distances = DistanceCoder(unit)
+
+    def encode(
+        self, boxes: Float[Tensor, "*N 4"], anchors: Float[Tensor, "*M 4"]
+    ) -> Float[Tensor, "*P 4"]:
+        """Return the distances that the distributions should have, cut to what they can say.
+
+        The upper end stays 0.1 under ``reach``, so that each target lies between two bins.
+        """
+        return self.distances.encode(boxes, anchors).clamp(min=0, max=self.reach - 0.1)
+
+    def expected(self, logits: Float[Tensor, "*N S"]) -> Float[Tensor, "*N 4"]:
+        """Return the expectation of each side, in units; S is 4 times the number of bins."""
+        bins = torch.arange(self.reach + 1, device=logits.device, dtype=logits.dtype)
+        return logits.unflatten(-1, (4, self.reach + 1)).softmax(dim=-1) @ bins
+
+    def decode(
+        self, deltas: Float[Tensor, "*N S"], anchors: Float[Tensor, "*M 4"]
+    ) -> Float[Tensor, "*P 4"]:
+        """Return the ``xyxy`` boxes of these logits (they broadcast)."""
+        return self.distances.decode(self.expected(deltas), anchors)
 
 
 def _size_and_centre(boxes: Tensor) -> tuple[Tensor, Tensor]:

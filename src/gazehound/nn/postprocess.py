@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gazehound.boxes.formats import clip
 from gazehound.boxes.nms import batched_nms
-from gazehound.nn.coders import DeltaCoder
+from gazehound.nn.coders import Coder
 
 SMALLEST = 1e-2  # pixels: a detected region with a shorter side is none
 
@@ -44,12 +44,15 @@ class Found:
         scores: (B, D); 0 where padded.
         labels: (B, D); 0 where padded.
         valid: (B, D).
+        extras: further columns (B, D, ...) by name, see ``Detections.extras``; points of the network
+            input under ``keypoints``.
     """
 
     boxes: Float[Tensor, "B D 4"]
     scores: Float[Tensor, "B D"]
     labels: Int[Tensor, "B D"]
     valid: Bool[Tensor, "B D"]
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def best_per_level(
@@ -111,11 +114,11 @@ def keep_decoded(
 
 def decode_dense(
     scores: Float[Tensor, "B L K"],
-    deltas: Float[Tensor, "B L 4"],
+    deltas: Float[Tensor, "B L D"],
     anchors: Float[Tensor, "L 4"],
     level_lengths: Sequence[int],
     sizes: Float[Tensor, "B 2"],
-    coder: DeltaCoder,
+    coder: Coder,
     limits: Limits,
 ) -> Found:
     """Decode a dense detector's outputs.
@@ -129,12 +132,26 @@ def decode_dense(
         coder: turns deltas into boxes.
         limits: what is kept.
     """
+    return suppress(
+        *decode_best(scores, deltas, anchors, level_lengths, sizes, coder, limits), limits
+    )
+
+
+def decode_best(
+    scores: Float[Tensor, "B L K"],
+    deltas: Float[Tensor, "B L D"],
+    anchors: Float[Tensor, "L 4"],
+    level_lengths: Sequence[int],
+    sizes: Float[Tensor, "B 2"],
+    coder: Coder,
+    limits: Limits,
+) -> tuple[Float[Tensor, "B C 4"], Float[Tensor, "B C"], Int[Tensor, "B C"]]:
+    """Return the boxes, scores and labels that :func:`decode_dense` suppresses; score 0 for none."""
     candidates, index = best_per_level(scores, level_lengths, limits)  # B x C
     anchor, label = index // scores.shape[2], index % scores.shape[2]
-    picked = torch.gather(deltas, 1, anchor[..., None].expand(-1, -1, 4))  # B x C x 4
-    boxes = coder.decode(picked.float(), anchors[anchor])
-    boxes = clip(boxes, sizes[:, :1], sizes[:, 1:])
-    return suppress(boxes, candidates, label, limits)
+    picked = torch.gather(deltas, 1, anchor[..., None].expand(-1, -1, deltas.shape[2]))
+    boxes = coder.decode(picked.float(), anchors[anchor])  # B x C x 4
+    return clip(boxes, sizes[:, :1], sizes[:, 1:]), candidates, label
 
 
 def decode_regions(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -82,6 +82,7 @@ class Predictions:
     quality: Float[Tensor, "B L"] | None = None
 
 
+@runtime_checkable
 class Assigner(Protocol):
     """Decides which candidates are responsible for which truth; no gradient passes."""
 

@@ -48,6 +48,7 @@ class FocalLoss:
         labels: Int[Tensor, "B L"],
         positive: Bool[Tensor, "B L"],
         counted: Bool[Tensor, "B L"],
+        quality: Float[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, " B"]:
         """Return the loss of each image, summed over its counted anchors and all classes.
 
@@ -56,6 +57,7 @@ class FocalLoss:
             labels: the matched label; read only where ``positive``.
             positive: anchors that hold a class.
             counted: anchors that take part (all but the ignored ones).
+            quality: not looked at; the losses of :mod:`gazehound.nn.losses.quality` do.
         """
         classes = torch.arange(logits.shape[2], device=logits.device)
         one_hot = (labels[..., None] == classes) & positive[..., None]  # B x L x K
