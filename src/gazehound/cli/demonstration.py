@@ -5,12 +5,15 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from gazehound.catalog import ENTRIES
 from gazehound.cli.training import BEST_SHOWN, Trained, train_on
 from gazehound.data.shapes import shapes
+from gazehound.model import load
 from gazehound.reports.drawing import draw_detections
 from gazehound.training import run_folder
 from gazehound.training.recipe import make_recipe
@@ -49,6 +52,7 @@ def run_demo(out: Path, epochs: int) -> None:
     _say_scores(console, trained)
     for file in _detect_unseen(trained, out / "unseen"):
         console.print(f"detected {file}", highlight=False, soft_wrap=True)
+    _detect_astronaut(console, out / "astronaut.png")
     console.print(f"report   {out / run_folder.REPORT}", highlight=False, soft_wrap=True)
 
 
@@ -79,3 +83,25 @@ def _detect_unseen(trained: Trained, folder: Path) -> list[Path]:
         files.append(folder / f"{number}.png")
         Image.fromarray(draw_detections(sample.image, found)).save(files[-1])
     return files
+
+
+def _detect_astronaut(console: Console, file: Path) -> None:
+    """Let the detectors that ship with the package look at scikit-image's photograph, if it is there."""
+    try:
+        from skimage.data import astronaut
+    except ImportError:
+        console.print("scikit-image is not installed: no photograph to look at")
+        return
+    picture = np.ascontiguousarray(astronaut())
+    drawn = picture
+    for entry in ENTRIES:
+        if entry.weights is None:
+            continue
+        found = load(entry.name).predict(picture)
+        drawn = draw_detections(drawn, found)
+        said = ", ".join(
+            f"{name} {score:.2f}" for name, score in zip(found.names, found.scores, strict=True)
+        )
+        console.print(f"{entry.name} sees in a photograph: {said or 'nothing'}", highlight=False)
+    Image.fromarray(drawn).save(file)
+    console.print(f"detected {file}", highlight=False, soft_wrap=True)
