@@ -42,6 +42,7 @@ from gazehound.nn.proposals import ProposalLimits
 from gazehound.nn.rpn import AnchorOutputs, ProposalNetwork, input_sizes
 from gazehound.nn.samplers import BalancedSampler
 from gazehound.nn.two_stage import (
+    dilate_first,
     known_dialect,
     pyramid_anchors,
     region_align,
@@ -312,7 +313,7 @@ def faster_rcnn_dc5(
     """Faster R-CNN on a dilated C5 of stride 16 (Dai et al. 2017, section 4.1, and Detectron2's DC5)."""
     body = Backbone(backbone, (16,), pretrained=pretrained, norm=norm, output_stride=16)
     if known_dialect(dialect) == "detectron2":
-        stride_first(body)
+        dilate_first(body.body.layer4)
     channels, anchors = body.channels[0], single_map_anchors((16,), dialect)
     first = RPNHead(channels, anchors.per_cell), anchors
     second = region_align((16,), 7, dialect), FullyConnectedBody(channels, 7, hidden)

@@ -89,8 +89,8 @@ class AnchorGrid(nn.Module):
             step_y, step_x = self._steps(level, (rows, columns), image)
             y = torch.arange(rows, device=base.device, dtype=torch.float32) * step_y
             x = torch.arange(columns, device=base.device, dtype=torch.float32) * step_x
-            centres = torch.cartesian_prod(y, x)  # HW x 2
-            shifts = centres[:, [1, 0, 1, 0]]  # HW x 4
+            centres = torch.cartesian_prod(y, x).flip(1)  # HW x 2
+            shifts = centres.repeat(1, 2)  # HW x 4
             levels.append((shifts[:, None] + base[None]).reshape(-1, 4))  # HWA x 4
         return torch.cat(levels)
 

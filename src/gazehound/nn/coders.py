@@ -54,24 +54,24 @@ class DeltaCoder:
 
         A box or anchor without extent is taken as one of a tiny extent, so the result is finite.
         """
-        wx, wy, ww, wh = self.weights
         anchor_size, anchor_centre = _size_and_centre(anchors)
         size, centre = _size_and_centre(boxes)
         anchor_size, size = anchor_size.clamp(min=1e-4), size.clamp(min=1e-4)
         shift = (centre - anchor_centre) / anchor_size
         growth = torch.log(size / anchor_size)
-        return torch.cat(
-            (shift * shift.new_tensor((wx, wy)), growth * growth.new_tensor((ww, wh))), -1
-        )
+        columns = (*shift.unbind(-1), *growth.unbind(-1))
+        # Weight by weight: a tensor made of them here would be copied to the device at every step.
+        weighted = [column * w for column, w in zip(columns, self.weights, strict=True)]
+        return torch.stack(weighted, dim=-1)
 
     def decode(
         self, deltas: Float[Tensor, "*N 4"], anchors: Float[Tensor, "*M 4"]
     ) -> Float[Tensor, "*P 4"]:
         """Return the ``xyxy`` boxes that ``deltas`` stand for at ``anchors`` (they broadcast)."""
-        wx, wy, ww, wh = self.weights
         size, centre = _size_and_centre(anchors)
-        shift = deltas[..., :2] / deltas.new_tensor((wx, wy))
-        growth = (deltas[..., 2:] / deltas.new_tensor((ww, wh))).clamp(max=self.growth)
+        pairs = zip(deltas.unbind(-1), self.weights, strict=True)
+        plain = torch.stack([column / w for column, w in pairs], dim=-1)
+        shift, growth = plain[..., :2], plain[..., 2:].clamp(max=self.growth)
         new_centre = shift * size + centre
         half = 0.5 * (torch.exp(growth) * size)
         return torch.cat((new_centre - half, new_centre + half), dim=-1)
@@ -134,7 +134,8 @@ class IntegralCoder:
     def expected(self, logits: Float[Tensor, "*N S"]) -> Float[Tensor, "*N 4"]:
         """Return the expectation of each side, in units; S is 4 times the number of bins."""
         bins = torch.arange(self.reach + 1, device=logits.device, dtype=logits.dtype)
-        return logits.unflatten(-1, (4, self.reach + 1)).softmax(dim=-1) @ bins
+        shares: Tensor = logits.unflatten(-1, (4, self.reach + 1)).softmax(dim=-1)
+        return shares @ bins
 
     def decode(
         self, deltas: Float[Tensor, "*N S"], anchors: Float[Tensor, "*M 4"]

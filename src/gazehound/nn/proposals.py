@@ -15,7 +15,8 @@ from gazehound.nn.coders import DeltaCoder
 from gazehound.nn.postprocess import Limits, suppress
 from gazehound.records import Targets
 
-ROUNDS = 32  # of the fixed-shape NMS; chains of suppression this long do not occur among proposals
+BLOCK = 1024  # boxes that the fixed-shape NMS settles at a time
+ROUNDS = 32  # within a block; chains of suppression this long do not occur among proposals
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class ProposalLimits:
 def propose(
     objectness: Float[Tensor, "B L"],
     deltas: Float[Tensor, "B L 4"],
-    anchors: Float[Tensor, "*B L 4"],
+    anchors: Float[Tensor, "... L 4"],
     lengths: Sequence[int],
     sizes: Float[Tensor, "B 2"],
     coder: DeltaCoder,
@@ -160,21 +161,43 @@ def keep_in_fixed_shape(
     valid: Bool[Tensor, "B C"],
     groups: Int[Tensor, "B C"],
     iou: float,
-    rounds: int = ROUNDS,
 ) -> Bool[Tensor, "B C"]:
     """Greedy NMS of boxes sorted by score, without a loop over boxes and without a host read.
 
-    A box stays unless a better box that stays overlaps it. Iterating that sentence from "all stay"
+    Block after block: first what a kept box of an earlier block overlaps is dropped, then within the
+    block a box stays unless a better box that stays overlaps it. Iterating that sentence from "all stay"
     settles the first n boxes of every chain of suppressions after n rounds (Zheng et al. 2021,
-    Cluster-NMS, proposition 1), and so gives greedy NMS exactly unless a chain is longer than
-    ``rounds``.
+    Cluster-NMS, proposition 1), so the result is greedy NMS unless a chain within a block is longer
+    than ``ROUNDS``.
     """
-    overlaps = pairwise(boxes, boxes) > iou  # B x C x C
-    better = torch.ones(boxes.shape[1], boxes.shape[1], dtype=torch.bool, device=boxes.device)
-    overlaps &= better.tril(-1) & (groups[:, :, None] == groups[:, None]) & valid[:, None]
-    suppresses = overlaps.to(boxes.dtype)  # row: a box; column: a better box that overlaps it
-    keep = valid
-    for _ in range(rounds):
-        hit = torch.bmm(suppresses, keep[..., None].to(boxes.dtype))[..., 0] > 0
-        keep = valid & ~hit
+    kept = valid[:, :0]
+    for start in range(0, boxes.shape[1], BLOCK):
+        rows, before = slice(start, start + BLOCK), slice(0, start)
+        alive = valid[:, rows]
+        if start:
+            hit = _overlap(boxes, groups, rows, before, iou) & kept[:, None]
+            alive = alive & ~hit.any(dim=2)
+        kept = torch.cat((kept, _settled(_overlap(boxes, groups, rows, rows, iou), alive)), dim=1)
+    return kept
+
+
+def _overlap(
+    boxes: Float[Tensor, "B C 4"],
+    groups: Int[Tensor, "B C"],
+    rows: slice,
+    others: slice,
+    iou: float,
+) -> Bool[Tensor, "B N M"]:
+    """Return which boxes of ``rows`` overlap which of ``others``, in the same group."""
+    same = groups[:, rows, None] == groups[:, None, others]
+    return (pairwise(boxes[:, rows], boxes[:, others]) > iou) & same
+
+
+def _settled(overlap: Bool[Tensor, "B N N"], alive: Bool[Tensor, "B N"]) -> Bool[Tensor, "B N"]:
+    """Return which boxes, best first, stay."""
+    better = torch.ones_like(overlap[0]).tril(-1)  # row: a box; column: those before it
+    overlap = overlap & better
+    keep = alive
+    for _ in range(ROUNDS):
+        keep = alive & ~(overlap & keep[:, None]).any(dim=2)
     return keep

@@ -57,3 +57,17 @@ def stride_first(network: nn.Module) -> nn.Module:
         if has_third and isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d):
             first.stride, second.stride = second.stride, first.stride
     return network
+
+
+def dilate_first(stage: nn.Module) -> nn.Module:
+    """Dilate the first bottleneck of a dilated stage, too, as Detectron2 has it.
+
+    timm and torchvision let the first block keep the dilation of the stage before. Changes the stage
+    and returns it.
+    """
+    *_, last = stage.children()
+    for block in stage.children():
+        mine, wanted = getattr(block, "conv2", None), getattr(last, "conv2", None)
+        if isinstance(mine, nn.Conv2d) and isinstance(wanted, nn.Conv2d):
+            mine.dilation, mine.padding = wanted.dilation, wanted.padding
+    return stage

@@ -5,7 +5,7 @@ Both read (B, R, K + 1) logits whose last one is not a class, so a head is the s
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
+@runtime_checkable
 class RegionClasses(Protocol):
     """Loss and scores of a region's class logits."""
 
