@@ -7,8 +7,8 @@ original image, with no plus-one; labels are 0-based and there is no background 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,6 +97,11 @@ class Geometry:
         """Map boxes (N, 4) from the original image to the network input."""
         scale, offset = self._affine()
         return np.asarray(boxes * scale + offset, dtype=np.float32)
+
+    def points_to_original(self, points: FloatArray) -> FloatArray:
+        """Map points (..., 2), (x, y), from the network input back to the original image."""
+        scale, offset = self._affine()
+        return np.asarray((points - offset[:2]) / scale[:2], dtype=np.float32)
 
     def to_original(self, boxes: FloatArray) -> FloatArray:
         """Map boxes (N, 4) from the network input back to the original image, and clip them to it."""
@@ -189,11 +194,14 @@ class Targets:
         boxes: (B, M, 4) float32 ``xyxy`` in pixels of the network input; zeros where padded.
         labels: (B, M) int64; zeros where padded.
         valid: (B, M) bool; False where padded.
+        extras: what else a detector learns of each truth, (B, M, ...) float32 under the names of
+            :attr:`Sample.extras`; NaN where nobody annotated it. Only what the network ``reads``.
     """
 
     boxes: torch.Tensor
     labels: torch.Tensor
     valid: torch.Tensor
+    extras: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         batch, most = self.labels.shape
@@ -205,9 +213,12 @@ class Targets:
 
     def to(self, device: Any, non_blocking: bool = False) -> Targets:
         """Return the targets on a device."""
-        return Targets(
-            *(getattr(self, f.name).to(device, non_blocking=non_blocking) for f in fields(self))
-        )
+        return self.mapped(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def mapped(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Targets:
+        """Return the targets with every tensor changed by a function."""
+        boxes, labels, valid = (change(tensor) for tensor in (self.boxes, self.labels, self.valid))
+        return Targets(boxes, labels, valid, {k: change(v) for k, v in self.extras.items()})
 
 
 @dataclass(frozen=True)
@@ -241,9 +252,7 @@ class Batch:
 
     def pin_memory(self) -> Batch:
         """Return the batch in pinned host memory, for overlapping copies to a GPU."""
-        targets = self.targets and Targets(
-            *(getattr(self.targets, f.name).pin_memory() for f in fields(self.targets))
-        )
+        targets = self.targets and self.targets.mapped(lambda tensor: tensor.pin_memory())
         return replace(
             self, images=self.images.pin_memory(), sizes=self.sizes.pin_memory(), targets=targets
         )
@@ -261,6 +270,8 @@ class Detections:
         image_size: (height, width) of the original image, pixels.
         image_id: the data set's id of the image, if there is one.
         file: path of the image, if there is one.
+        extras: what else the detector says of each, N rows: ``keypoints`` (N, J, 3) as x, y in
+            pixels of the original image and score; ``depth``, ``dimensions``, ``alpha`` as in KITTI.
 
     Raises:
         DataError: an array has not the shape given above, or a label has no class.
@@ -273,9 +284,12 @@ class Detections:
     image_size: tuple[int, int]
     image_id: int | str | None = None
     file: str = ""
+    extras: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _need_shape("boxes", self.boxes, (None, 4), self.file)
+        for name, column in self.extras.items():
+            _need_shape(name, column, (len(self.boxes), ...), self.file)
         _need_shape("scores", self.scores, (len(self.boxes),), self.file)
         _need_shape("labels", self.labels, (len(self.boxes),), self.file)
         if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.classes):
@@ -295,7 +309,11 @@ class Detections:
     def select(self, rows: NDArray[Any]) -> Detections:
         """Return only these detections (an index or boolean array)."""
         return replace(
-            self, boxes=self.boxes[rows], scores=self.scores[rows], labels=self.labels[rows]
+            self,
+            boxes=self.boxes[rows],
+            scores=self.scores[rows],
+            labels=self.labels[rows],
+            extras={name: column[rows] for name, column in self.extras.items()},
         )
 
     def above(self, score: float) -> Detections:

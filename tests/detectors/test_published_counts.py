@@ -15,7 +15,16 @@ CENTERNET = {
     "centernet_dla34": 19_675_892 - DEAD,
     "centernet_hourglass104": 191_284_008,
 }
-CENTERNET2 = {}
+CENTERNET2 = {"centernet2_r50": 71_699_017, "centernet2_r101": 90_691_145}
+DENSE = {  # frozen norms' affine terms counted
+    "fcos_r50": 32_297_370,
+    "atss_r50": 32_295_322,
+    "atss_r101": 51_287_450,
+    "paa_r50": 32_295_322,
+    "paa_r101": 51_287_450,
+    "gfl_r50": 32_440_537,
+    "gfl_r101": 51_432_665,
+}
 EFFICIENTDET = {  # at 90 classes, as ported from TensorFlow
     "d0": 3_880_067, "d1": 6_625_898, "d2": 8_097_039, "d3": 12_032_296, "d4": 20_723_675,
     "d5": 33_653_315, "d6": 51_871_782, "d7": 51_871_782, "d7x": 77_147_166,
@@ -31,6 +40,11 @@ def count(name, classes, **options):
 @pytest.mark.parametrize("name", [*CENTERNET, *CENTERNET2])
 def test_centernet(name):
     assert count(name, 80) == (CENTERNET | CENTERNET2)[name]
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_dense(name):
+    assert count(name, 80) == DENSE[name]
 
 
 @pytest.mark.parametrize("scale", EFFICIENTDET)

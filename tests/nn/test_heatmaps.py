@@ -12,12 +12,10 @@ from gazehound.boxes.iou import iou
 from gazehound.data.batching import pad_targets
 from gazehound.nn.heatmaps import (
     PeakLimits,
-    boxes_of_peaks,
+    channel_peaks,
+    decode_points,
     gaussian_radius,
-    peaks,
     point_targets,
-    positions,
-    read_cells,
 )
 from gazehound.nn.losses.heatmap import HeatmapLoss, masked_l1
 
@@ -174,18 +172,25 @@ def test_peaks_are_local_maxima_and_give_the_boxes_back():
     numbers = torch.cat((wanted.offset, wanted.size), dim=2)[0, :3]
     maps[0][:, wanted.cell[0, :3]] = numbers.T
     maps = maps.reshape(1, 4, *GRID)
-    scores, found_labels, cell = peaks(wanted.heat, 10)
-    read = read_cells(maps, cell)
-    centre = positions(cell, GRID[1]) + read[..., :2]
-    found = boxes_of_peaks(
-        scores, found_labels, 4 * centre, 4 * read[..., 2:], torch.tensor([[96.0, 128]]),
-        PeakLimits(score=0.5),
-    )  # fmt: skip
+    heat = torch.logit(wanted.heat, eps=1e-4)
+    found, cell = decode_points(
+        heat, maps[:, :2], maps[:, 2:], torch.tensor([[96.0, 128]]), STRIDE, PeakLimits(score=0.5)
+    )
+    assert set(cell[found.valid].tolist()) == set(wanted.cell[0, :3].tolist())
     assert found.valid.sum() == 3
     assert {tuple(row) for row in found.boxes[0][found.valid[0]].round().tolist()} == {
         tuple(row) for row in boxes.tolist()
     }
     assert sorted(found.labels[0][found.valid[0]].tolist()) == [0, 1, 1]
+
+
+def test_peaks_of_each_channel():
+    heat = torch.zeros(1, 2, 4, 5)
+    heat[0, 0, 1, 1], heat[0, 0, 1, 2], heat[0, 0, 3, 4], heat[0, 1, 2, 2] = 0.9, 0.8, 0.5, 0.3
+    scores, cell = channel_peaks(heat, 2)
+    assert torch.allclose(scores, torch.tensor([[[0.9, 0.5], [0.3, 0.0]]]))
+    assert cell[0, 0].tolist() == [6, 19]
+    assert cell[0, 1, 0] == 12
 
 
 def test_masked_l1_counts_numbers():

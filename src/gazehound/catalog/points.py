@@ -8,6 +8,8 @@ _CENTERNET = "Zhou, Wang, Krähenbühl, Objects as Points"
 _POINTS = "gazehound.detectors.centernet:centernet"
 _EFFICIENTDET = "Tan, Pang, Le, EfficientDet: Scalable and Efficient Object Detection"
 _SCALES = "gazehound.detectors.efficientdet:efficientdet"
+_CENTERNET2 = "Zhou, Koltun, Krähenbühl, Probabilistic Two-Stage Detection"
+_STAGES = "gazehound.detectors.centernet2:centernet2"
 
 ROWS: tuple[Entry, ...] = (
     Entry(
@@ -39,6 +41,14 @@ ROWS: tuple[Entry, ...] = (
     Entry(
         "centernet_hourglass104", f"{_POINTS}_hourglass104", 2019, _CENTERNET,
         "network", 191.3, "CenterNet with two stacked hourglasses of 104 layers",
+    ),
+    Entry(
+        "centernet_3d_dla34", "gazehound.detectors.centernet3d:centernet_3d_dla34", 2019, _CENTERNET,
+        "network", 20.1, "3D boxes from one image: depth, dimensions, orientation; learns from KITTI",
+    ),
+    Entry(
+        "centernet_pose_dla34", "gazehound.detectors.centernet_pose:centernet_pose_dla34", 2019,
+        _CENTERNET, "network", 20.1, "boxes and keypoints of persons; learns from COCO's keypoints",
     ),
     Entry(
         "efficientdet_d0", f"{_SCALES}_d0", 2020, _EFFICIENTDET,
@@ -78,5 +88,22 @@ ROWS: tuple[Entry, ...] = (
     Entry(
         "efficientdet_d7x", f"{_SCALES}_d7x", 2020, _EFFICIENTDET,
         "network", 77.1, "1536 px, EfficientNet-B7, a sixth level",
+    ),
+    Entry(
+        "centernet2_r18", f"{_STAGES}_r18", 2021, _CENTERNET2,
+        "network", 0.0, "CenterNet as first stage of a cascade; ResNet-18 and 128 channels",
+        tiny={
+            "backbone": "resnet10t", "channels": 64, "hidden": 64, "regions": 64,
+            "learning_proposals": {"per_level": 64, "per_image": 128},
+            "proposals": {"per_image": 64},
+        },
+    ),
+    Entry(
+        "centernet2_r50", f"{_STAGES}_r50", 2021, _CENTERNET2,
+        "network", 71.7, "CenterNet2 as published (CenterNet2_R50_1x)",
+    ),
+    Entry(
+        "centernet2_r101", f"{_STAGES}_r101", 2021, _CENTERNET2,
+        "network", 90.7, "CenterNet2 as published, ResNet-101",
     ),
 )  # fmt: skip

@@ -108,6 +108,14 @@ PREPROCESS: Mapping[str, Any] = {
     "order": "bgr",
     "filter": "opencv",
 }
+PREPROCESS_3D: Mapping[str, Any] = {
+    "resize": "longer",
+    "size": 1280,
+    "mean": (0.406, 0.456, 0.485),  # ImageNet's, laid over BGR
+    "std": (0.225, 0.224, 0.229),
+    "order": "bgr",
+    "filter": "opencv",
+}
 
 
 def import_centernet(
@@ -131,7 +139,7 @@ def import_centernet(
     chosen = classes or default_classes(count)
     if len(chosen) != count:
         raise ConfigError(f"the file has {count} class outputs; got {len(chosen)} class names")
-    detector, header = build(name, chosen, {}, PREPROCESS)
+    detector, header = build(name, chosen, {}, PREPROCESS_3D if "3d" in name else PREPROCESS)
     load_renamed(detector, ours)
     return detector, header
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -15,6 +15,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from gazehound.data.augment import Augment
 from gazehound.data.chance import integer
+from gazehound.data.companions import prepare_with
 from gazehound.data.dataset import Dataset
 from gazehound.data.preprocess import Preprocess
 from gazehound.data.scene import Scene
@@ -26,8 +27,18 @@ PAD_TRUTHS_TO = 8  # the truth axis grows in these steps, so that few different 
 REPLACEMENTS = 10  # other images tried for one that cannot be read
 
 
-def pad_targets(boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> Targets:
-    """Pad the truths of several images ((N_i, 4) boxes, (N_i,) labels) to one length."""
+def pad_targets(
+    boxes: Sequence[Tensor],
+    labels: Sequence[Tensor],
+    extras: Sequence[Mapping[str, Tensor]] = (),
+) -> Targets:
+    """Pad the truths of several images to one length.
+
+    Args:
+        boxes: (N_i, 4) of each image.
+        labels: (N_i,) of each image.
+        extras: further columns (N_i, ...) of each image; padded with NaN, "not annotated".
+    """
     most = max((len(b) for b in boxes), default=0)
     most = max(PAD_TRUTHS_TO, -(-most // PAD_TRUTHS_TO) * PAD_TRUTHS_TO)
     batch = Targets(
@@ -39,7 +50,18 @@ def pad_targets(boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> Targets:
         batch.boxes[row, : len(image_boxes)] = image_boxes
         batch.labels[row, : len(image_labels)] = image_labels
         batch.valid[row, : len(image_boxes)] = True
-    return batch
+    names = extras[0] if extras else ()
+    columns = {name: _padded([image[name] for image in extras], most) for name in names}
+    return replace(batch, extras=columns) if columns else batch
+
+
+def _padded(columns: Sequence[Tensor], most: int) -> Tensor:
+    """Stack (N_i, ...) columns to (B, most, ...); what is missing is NaN."""
+    shape = [max(sides) for sides in zip(*(column.shape[1:] for column in columns), strict=True)]
+    padded = torch.full((len(columns), most, *shape), torch.nan)
+    for row, column in zip(padded, columns, strict=True):
+        row[tuple(slice(side) for side in column.shape)] = column
+    return padded
 
 
 class Draw(NamedTuple):
@@ -114,6 +136,7 @@ class TrainingSamples(TorchDataset[Prepared]):
         calm_from: the epoch from which on ``augment.calm()`` is used; ``None`` for never.
         on_unreadable: ``replace`` takes another image at random for one that cannot be read, and
             says so in ``Prepared.unreadable``; ``stop`` raises its error.
+        reads: columns of the data set's extras that come along (``Network.reads``).
     """
 
     def __init__(
@@ -125,10 +148,12 @@ class TrainingSamples(TorchDataset[Prepared]):
         *,
         calm_from: int | None = None,
         on_unreadable: Literal["replace", "stop"] = "stop",
+        reads: Sequence[str] = (),
     ) -> None:
         self.dataset, self.augment, self.preprocess, self.seed = dataset, augment, preprocess, seed
         self.calm = augment.calm()
         self.calm_from, self.on_unreadable = calm_from, on_unreadable
+        self.reads = tuple(reads)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -141,12 +166,16 @@ class TrainingSamples(TorchDataset[Prepared]):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(words[0]) << 32 | int(words[1]))
             sample = self._read(draw.image, unreadable)
-            prepared = prepare(
-                sample,
-                self.calm if calm else self.augment,
-                preprocess,
-                lambda: Scene.of(self._read(integer(len(self.dataset)), unreadable)),
-            )
+            augment = self.calm if calm else self.augment
+            if self.reads:
+                prepared = prepare_with(sample, self.reads, augment, preprocess)
+            else:
+                prepared = prepare(
+                    sample,
+                    augment,
+                    preprocess,
+                    lambda: Scene.of(self._read(integer(len(self.dataset)), unreadable)),
+                )
         return replace(prepared, size=draw.size, unreadable=tuple(unreadable))
 
     def _read(self, image: int, unreadable: list[str]) -> Sample:
@@ -191,7 +220,9 @@ class Collate:
 
     def __call__(self, prepared: Sequence[Prepared]) -> Batch:
         """Pad and stack."""
-        targets = pad_targets([p.boxes for p in prepared], [p.labels for p in prepared])
+        targets = pad_targets(
+            [p.boxes for p in prepared], [p.labels for p in prepared], [p.extras for p in prepared]
+        )
         size = max(p.size for p in prepared)  # one size per batch; a square input is padded to it
         preprocess = self.preprocess.at_size(size) if size else self.preprocess
         batch = preprocess.collate(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ class Prepared:
         image_id: of the data set.
         size: the input size that was drawn for it; 0 is the preprocess's own.
         unreadable: what was wrong with images that should have been here and were replaced.
+        extras: what the network reads besides, (N, ...) each; see ``Targets.extras``.
     """
 
     pixels: Tensor
@@ -41,6 +42,7 @@ class Prepared:
     image_id: int | str
     size: int = 0
     unreadable: tuple[str, ...] = ()
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def prepare(

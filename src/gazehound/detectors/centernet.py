@@ -22,16 +22,8 @@ from torch import Tensor, nn
 from gazehound.data.preprocess import Preprocess
 from gazehound.detectors.network import Network
 from gazehound.nn.heads.points import PointHead
-from gazehound.nn.heatmaps import (
-    PeakLimits,
-    PointTargets,
-    boxes_of_peaks,
-    peaks,
-    point_targets,
-    positions,
-    read_cells,
-)
-from gazehound.nn.losses.heatmap import HeatmapLoss, masked_l1
+from gazehound.nn.heatmaps import PeakLimits, decode_points, point_targets
+from gazehound.nn.losses.heatmap import HeatmapLoss, point_losses
 from gazehound.nn.point_bodies import STRIDE, point_body
 from gazehound.nn.postprocess import Found
 from gazehound.records import Classes, Targets
@@ -108,7 +100,7 @@ class CenterNet(Network):
         _, classes, rows, columns = outputs.heat[0].shape
         wanted = point_targets(targets, classes, (rows, columns), STRIDE)
         stacks = [
-            self._stack_losses(heat, offset, size, wanted)
+            point_losses(heat, offset, size, wanted, self.heat_loss)
             for heat, offset, size in zip(outputs.heat, outputs.offset, outputs.size, strict=True)
         ]
         heat, offset, size = torch.stack(stacks).mean(dim=0)
@@ -118,24 +110,10 @@ class CenterNet(Network):
             "size": self.size_weight * size,
         }
 
-    def _stack_losses(
-        self, heat: Tensor, offset: Tensor, size: Tensor, wanted: PointTargets
-    ) -> Tensor:
-        counted = wanted.valid[..., None]
-        losses = (
-            self.heat_loss(heat, wanted.heat),
-            masked_l1(read_cells(offset, wanted.cell), wanted.offset, counted),
-            masked_l1(read_cells(size, wanted.cell), wanted.size, counted),
-        )
-        return torch.stack(losses)
-
     def decode(self, outputs: Points, sizes: Float[Tensor, "B 2"]) -> Found:
         """Take the best local maxima and read offset and size there; clip to the image content."""
-        heat, offset, size = outputs.heat[-1], outputs.offset[-1], outputs.size[-1]
-        scores, labels, cell = peaks(torch.sigmoid(heat.float()), self.limits.per_image)
-        centre = positions(cell, heat.shape[3]) + read_cells(offset.float(), cell)
-        extent = read_cells(size.float(), cell)
-        return boxes_of_peaks(scores, labels, STRIDE * centre, STRIDE * extent, sizes, self.limits)
+        maps = outputs.heat[-1], outputs.offset[-1], outputs.size[-1]
+        return decode_points(*maps, sizes, STRIDE, self.limits)[0]
 
 
 def mean_of_mirrored(plain: Points, mirrored: Points) -> Points:

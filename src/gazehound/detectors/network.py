@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gazehound.data.preprocess import Preprocess
 from gazehound.nn.postprocess import Found
-from gazehound.records import Batch, Classes, Detections, Targets
+from gazehound.records import Batch, Classes, Detections, FloatArray, Geometry, Targets
 
 
 class Network(nn.Module):
@@ -21,10 +21,12 @@ class Network(nn.Module):
     Attributes:
         classes: names and ids of the labels.
         preprocess: how images become network inputs at prediction.
+        reads: columns of the data set's extras that its losses learn from, beside boxes and labels.
         strong_augmentation: training sets it while mosaic and mixup paste images together, whose cut
             boxes some losses had better not trust to the pixel; a loss may read it.
     """
 
+    reads: tuple[str, ...] = ()
     strong_augmentation: bool = False
 
     def __init__(self, classes: Classes, preprocess: Preprocess) -> None:
@@ -73,6 +75,7 @@ class Network(nn.Module):
         valid = found.valid if score is None else found.valid & (found.scores >= score)
         columns = (found.boxes, found.scores, found.labels, valid)
         boxes, scores, labels, keep = (column.cpu().numpy() for column in columns)
+        extras = {name: column.float().cpu().numpy() for name, column in found.extras.items()}
         ids: Sequence[int | str | None] = batch.image_ids or [None] * len(batch.geometry)
         return [
             Detections(
@@ -82,6 +85,18 @@ class Network(nn.Module):
                 self.classes,
                 geometry.original,
                 image_id,
+                extras={
+                    name: _of_original(name, column[i][keep[i]], geometry)
+                    for name, column in extras.items()
+                },
             )
             for i, (geometry, image_id) in enumerate(zip(batch.geometry, ids, strict=True))
         ]
+
+
+def _of_original(name: str, column: FloatArray, geometry: Geometry) -> FloatArray:
+    """Map points back to the original image; other columns do not depend on its size."""
+    if name != "keypoints":
+        return column
+    points = geometry.points_to_original(column[..., :2])
+    return np.concatenate((points, column[..., 2:]), axis=-1)

@@ -163,15 +163,28 @@ def read_cells(maps: Float[Tensor, "B C H W"], cell: Int[Tensor, "B N"]) -> Floa
     return torch.gather(flat, 2, cell[:, None].expand(-1, flat.shape[1], -1)).transpose(1, 2)
 
 
+def local_maxima(heat: Float[Tensor, "B K H W"]) -> Float[Tensor, "B K H W"]:
+    """Set every cell to 0 that is not the largest of its 3 x 3 cells."""
+    return heat.where(heat == F.max_pool2d(heat, 3, stride=1, padding=1), 0.0)
+
+
 def peaks(
     heat: Float[Tensor, "B K H W"], count: int
 ) -> tuple[Float[Tensor, "B D"], Int[Tensor, "B D"], Int[Tensor, "B D"]]:
-    """Return scores, channels and flat cells of the best local maxima of 3 x 3 cells, best first."""
-    top = F.max_pool2d(heat, 3, stride=1, padding=1)
-    flat = heat.where(heat == top, 0.0).flatten(1)  # B x KHW
+    """Return scores, channels and flat cells of the best local maxima, best first."""
+    flat = local_maxima(heat).flatten(1)  # B x KHW
     scores, index = flat.topk(min(count, flat.shape[1]), dim=1)
     cells = heat.shape[2] * heat.shape[3]
     return scores, index // cells, index % cells
+
+
+def channel_peaks(
+    heat: Float[Tensor, "B K H W"], count: int
+) -> tuple[Float[Tensor, "B K D"], Int[Tensor, "B K D"]]:
+    """Return scores and flat cells of the best local maxima of each channel, best first."""
+    flat = local_maxima(heat).flatten(2)  # B x K x HW
+    scores, cell = flat.topk(min(count, flat.shape[2]), dim=2)
+    return scores, cell
 
 
 def positions(cell: Int[Tensor, "B N"], width: int) -> Float[Tensor, "B N 2"]:
@@ -179,27 +192,29 @@ def positions(cell: Int[Tensor, "B N"], width: int) -> Float[Tensor, "B N 2"]:
     return torch.stack((cell % width, cell // width), dim=2).float()
 
 
-def boxes_of_peaks(
-    scores: Float[Tensor, "B D"],
-    labels: Int[Tensor, "B D"],
-    centre: Float[Tensor, "B D 2"],
-    size: Float[Tensor, "B D 2"],
+def decode_points(
+    heat: Float[Tensor, "B K H W"],
+    offset: Float[Tensor, "B 2 H W"],
+    size: Float[Tensor, "B 2 H W"],
     sizes: Float[Tensor, "B 2"],
+    stride: int,
     limits: PeakLimits,
-) -> Found:
-    """Make detections of peaks.
+) -> tuple[Found, Int[Tensor, "B D"]]:
+    """Make detections of a heatmap's best peaks, and say in which flat cells they lie.
 
     Args:
-        scores: of the peaks, best first.
-        labels: their classes.
-        centre: (x, y), pixels of the network input.
-        size: width and height, pixels; negative ones count as 0.
-        sizes: (height, width) of the image content in each input; boxes are clipped to it, and
+        heat: logits.
+        offset: of the centre in its cell, (x, y), cells.
+        size: width and height, cells; negative ones count as 0.
+        sizes: (height, width) of the image content in each input, pixels; boxes are clipped to it, and
             those that lie outside are no detections.
+        stride: pixels per cell.
         limits: what is kept.
     """
-    half = size.clamp(min=0) / 2
+    scores, labels, cell = peaks(torch.sigmoid(heat.float()), limits.per_image)
+    centre = stride * (positions(cell, heat.shape[3]) + read_cells(offset.float(), cell))
+    half = stride * read_cells(size.float(), cell).clamp(min=0) / 2
     boxes = clip(torch.cat((centre - half, centre + half), dim=2), sizes[:, :1], sizes[:, 1:])
     inside = (boxes[..., 2:] > boxes[..., :2]).all(dim=2)
     valid = (scores > limits.score) & inside
-    return Found(boxes * valid[..., None], scores * valid, labels * valid, valid)
+    return Found(boxes * valid[..., None], scores * valid, labels * valid, valid), cell

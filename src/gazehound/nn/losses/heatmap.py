@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from gazehound.nn.heatmaps import PointTargets, read_cells
+
 
 def penalty_reduced_focal_loss(
     logits: Float[Tensor, "*N"],
@@ -51,3 +53,20 @@ def masked_l1(
     mask = counted.expand_as(wanted)
     loss = (predicted.float() - wanted).abs() * mask
     return loss.sum() / (mask.sum() + 1e-4)
+
+
+def point_losses(
+    heat: Float[Tensor, "B K H W"],
+    offset: Float[Tensor, "B 2 H W"],
+    size: Float[Tensor, "B 2 H W"],
+    wanted: PointTargets,
+    heat_loss: HeatmapLoss,
+) -> Float[Tensor, " 3"]:
+    """Return the losses of heat, offset and size of one stack: what every CenterNet learns."""
+    counted = wanted.valid[..., None]
+    losses = (
+        heat_loss(heat, wanted.heat),
+        masked_l1(read_cells(offset, wanted.cell), wanted.offset, counted),
+        masked_l1(read_cells(size, wanted.cell), wanted.size, counted),
+    )
+    return torch.stack(losses)
