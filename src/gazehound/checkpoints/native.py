@@ -164,11 +164,14 @@ def load_tensors(file: str | Path) -> tuple[dict[str, Any], Header]:
 def _write_whole(path: Path, write: Any) -> None:
     """Write beside ``path``, then rename, so that a killed write leaves the last good file."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    from safetensors import SafetensorError
+
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         write(part)
         os.replace(part, path)  # noqa: PTH105  (atomic on one file system)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from None
+    except (OSError, SafetensorError) as error:  # its writer wraps what the system says
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"{path}: cannot be written ({reason})") from None
     finally:
         part.unlink(missing_ok=True)

@@ -57,19 +57,26 @@ def load(file: str | Path) -> tuple[Detector, Header]:
         CheckpointError: the file is not a whole gazehound checkpoint, or its tensors do not fit.
     """
     header = read_header(file)
-    # What the backbone once started from does not matter now: never look for pretrained weights.
-    arguments = {
-        **header.arguments,
-        **({"pretrained": False} if "pretrained" in header.arguments else {}),
-    }
-    if header.arguments.get("pretrained") and "norm" not in arguments:
-        arguments["norm"] = "frozen"  # what ``norm=None`` meant when it was built
+    arguments = without_pretraining(header.arguments)
     detector, _ = build(header.detector, header.classes, arguments, header.preprocess)
     if isinstance(detector, Fittable):
         detector.load_arrays(load_arrays(file)[0])
     else:
         _load_state(detector, load_tensors(file)[0], Path(file))
     return detector, header
+
+
+def without_pretraining(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments that build the same architecture without looking for pretrained weights.
+
+    What the backbone once started from does not matter when weights are loaded over it.
+    """
+    changed = dict(arguments)
+    if "pretrained" in changed:
+        changed["pretrained"] = False
+    if arguments.get("pretrained") and "norm" not in changed:
+        changed["norm"] = "frozen"  # what ``norm=None`` meant when it was built
+    return changed
 
 
 def _load_state(network: Any, tensors: Mapping[str, Tensor], file: Path) -> None:

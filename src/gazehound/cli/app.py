@@ -14,6 +14,7 @@ from gazehound.cli.importing import import_command
 from gazehound.cli.models import models
 from gazehound.cli.predict import predict
 from gazehound.cli.train import train
+from gazehound.cli.train_classifier import train_classifier
 
 app = typer.Typer(
     name="gazehound",
@@ -43,6 +44,7 @@ def root(
 
 app.command()(demo)
 app.command()(train)
+app.command()(train_classifier)
 app.command()(predict)
 app.command()(evaluate)
 app.add_typer(data.app, name="data")

@@ -76,6 +76,15 @@ def evaluate(
     batch: Annotated[
         int, typer.Option(min=1, help="Pictures that go through a detector together.")
     ] = 1,
+    sizes: Annotated[
+        str | None,
+        typer.Option(
+            help="Evaluate a MODEL at these input sizes, 320,416,608: accuracy and speed."
+        ),
+    ] = None,
+    chart: Annotated[Path, typer.Option(help="Where --sizes draws AP against speed (SVG).")] = Path(
+        "sizes.svg"
+    ),
 ) -> None:
     """Score detections against annotations, with the digits of the official tools.
 
@@ -83,6 +92,12 @@ def evaluate(
 
     gazehound evaluate runs/cells/best.safetensors --data bccd --split test --protocol voc07
     """
+    if sizes is not None:
+        from gazehound.cli.size_sweep import run_sweep
+        from gazehound.cli.train import numbers
+
+        run_sweep(model, data, split, numbers(sizes, "--sizes") or [], json, chart)
+        return
     from gazehound.cli.evaluating import Options, run
 
     run(

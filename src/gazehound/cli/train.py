@@ -19,12 +19,27 @@ def train(
     recipe: Annotated[
         Path | None, typer.Option(help="A recipe file (YAML); options given here override it.")
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="Start from this checkpoint, or from a name with bundled weights."
+        ),
+    ] = None,
+    freeze: Annotated[
+        str | None,
+        typer.Option(help="Stages of the backbone, from the stem, that do not learn; or backbone."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
     size: Annotated[int | None, typer.Option(help="Longer side of the input, pixels.")] = None,
     sizes: Annotated[
         str | None, typer.Option(help="Multi-scale training: sizes to draw from, 320,352,384.")
     ] = None,
-    batch: Annotated[int | None, typer.Option(help="Images per step.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Images per step; default: what fits the memory.")
+    ] = None,
+    total_batch: Annotated[
+        int | None, typer.Option(help="Images per move of the optimiser, over several steps.")
+    ] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     train_split: Annotated[str | None, typer.Option(help="Split to learn from.")] = None,
     val_split: Annotated[str | None, typer.Option(help="Split to evaluate on.")] = None,
@@ -47,20 +62,27 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out, exactly.")
     ] = False,
+    find_lr: Annotated[
+        bool, typer.Option("--find-lr", help="Do not train: look for a learning rate, with a plot.")
+    ] = False,
 ) -> None:
     """Train a detector on your own images.
 
     gazehound train retinanet_r18 --data cells/ --epochs 30 --size 416 --out runs/cells
+
+    gazehound train --from runs/cells/best.safetensors --data more/ --freeze backbone
     """
     from gazehound.errors import ConfigError
 
     options: dict[str, Any] = {
         "model": model,
         "data": data,
+        "start_from": start,
         "epochs": epochs,
         "size": size,
-        "sizes": _numbers(sizes, "--sizes"),
+        "sizes": numbers(sizes, "--sizes"),
         "batch": batch,
+        "total_batch": total_batch,
         "lr": lr,
         "train_split": train_split,
         "val_split": val_split,
@@ -70,19 +92,26 @@ def train(
         "seed": seed,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    changes = merge(given, [pair(text) for text in setting or ()])
+    shortcuts = [] if freeze is None else [f"tune.freeze={freeze}"]
+    changes = merge(given, [pair(text) for text in (*shortcuts, *(setting or ()))])
     if pretrained is not None:
         changes["arguments"] = {**changes.get("arguments", {}), "pretrained": pretrained}
     if resume and out is None:
         raise ConfigError("--resume needs the run folder: --out runs/...")
-    if not resume and recipe is None and (model is None or data is None):
+    if not resume and recipe is None and ((model is None and start is None) or data is None):
         raise ConfigError("train needs a MODEL and --data, or --recipe, or --resume with --out")
+    if find_lr:
+        from gazehound.cli.lr_range import run_range_test
+
+        run_range_test(recipe, changes, out)
+        return
     from gazehound.cli.training import run_training
 
     run_training(recipe, changes, out, resume)
 
 
-def _numbers(text: str | None, option: str) -> list[int] | None:
+def numbers(text: str | None, option: str) -> list[int] | None:
+    """Read whole numbers with commas between; ConfigError names the option."""
     from gazehound.errors import ConfigError
 
     if text is None:

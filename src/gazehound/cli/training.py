@@ -17,7 +17,7 @@ from rich.console import Console
 
 from gazehound import __version__
 from gazehound.catalog import find
-from gazehound.checkpoints.rebuild import build, save
+from gazehound.checkpoints.rebuild import build, save, without_pretraining
 from gazehound.data import Dataset
 from gazehound.detectors.detector import Detector, Fittable
 from gazehound.detectors.network import Network
@@ -28,6 +28,7 @@ from gazehound.training import run_folder
 from gazehound.training.evaluating import evaluate
 from gazehound.training.fit import fit, open_splits
 from gazehound.training.recipe import Recipe, for_input, make_recipe, read_recipe
+from gazehound.training.transfer import read_source, transfer
 
 if TYPE_CHECKING:
     from gazehound.checkpoints.native import Header
@@ -66,9 +67,32 @@ def plan(
     base = read_recipe(file, **{n: v for n, v in changes.items() if n not in tables})
     merged = {
         "augment": vars(base.augment) | dict(tables.get("augment", {})),
+        "tune": vars(base.tune) | dict(tables.get("tune", {})),
         "arguments": base.arguments | dict(tables.get("arguments", {})),
     }
     return make_recipe({**vars(base), **merged}, where="options")
+
+
+def inherit(changes: Mapping[str, Any], file: Path | None) -> dict[str, Any]:
+    """Let a run that starts from a detector take its model and arguments where none are given.
+
+    Without this, weights of a small variant would meet an architecture with other arguments.
+    """
+    source = changes.get("start_from")
+    if source is None:
+        return dict(changes)
+    _, header = read_source(source)
+    base = (
+        read_recipe(file, **{k: v for k, v in changes.items() if k in ("model", "data")})
+        if file
+        else None
+    )
+    model = changes.get("model") or (base.model if base else header.detector)
+    if find(model).name != header.detector:
+        return {**changes, "model": model}
+    given = {**(base.arguments if base else {}), **changes.get("arguments", {})}
+    arguments = {**without_pretraining(header.arguments), **given}
+    return {**changes, "model": model, "arguments": arguments}
 
 
 def run_training(
@@ -82,6 +106,7 @@ def run_training(
         ConfigError: a setting is wrong or does not fit the data.
     """
     console = Console(stderr=True)
+    changes = changes if resume else inherit(changes, recipe_file)
     recipe = plan(recipe_file, changes, out, resume)
     entry = find(recipe.model)
     folder = out or Path("runs") / f"{entry.name}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -111,6 +136,8 @@ def train_on(
         evaluation = _fit_classical(detector, header, recipe, data, folder)
     else:
         assert isinstance(detector, Network)
+        if recipe.start_from and not resume:  # a resumed run has its weights in its own folder
+            start_from(recipe.start_from, detector, header, console)
         recipe, detector.preprocess = for_input(recipe, detector.preprocess)
         task = fit(
             detector,
@@ -125,6 +152,21 @@ def train_on(
     trained = Trained(detector, folder, evaluation, val, time.monotonic() - began)
     write_report(trained, recipe, train)
     return trained
+
+
+def start_from(source: str, network: Network, header: Header, console: Console | None) -> None:
+    """Take the weights of another detector where they fit, and print what became of each.
+
+    Raises:
+        ConfigError: the source is unknown, or nothing in it fits.
+        CheckpointError: the file is not a whole gazehound checkpoint.
+    """
+    tensors, known = read_source(source)
+    report = transfer(network, header, tensors, known)
+    if known.detector == header.detector:
+        network.preprocess = network.preprocess.changed(known.preprocess)
+    for line in report.lines(source):
+        (console or Console(stderr=True)).print(line, highlight=False, soft_wrap=True)
 
 
 def _fit_classical(

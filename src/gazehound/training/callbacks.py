@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from gazehound.checkpoints.native import Header, save_tensors
+from gazehound.errors import TrainingError
 from gazehound.training.run_folder import (
     BEST,
     HISTORY,
@@ -29,6 +30,11 @@ from gazehound.training.run_folder import (
     replace_whole,
 )
 from gazehound.training.task import DetectionTask
+
+
+def head_rate(trainer: Trainer) -> float:
+    """Return the learning rate of the head, the highest where stages differ."""
+    return max(float(group["lr"]) for group in trainer.optimizers[0].param_groups)
 
 
 class Recorder(Callback):
@@ -60,6 +66,8 @@ class Recorder(Callback):
         """Take it back."""
         for name, value in state.items():
             setattr(self, name, value)
+        if self.patience and self.waited >= self.patience:
+            self.waited = 0  # it had stopped early; who resumes it wants more epochs
 
     def on_train_start(self, trainer: Trainer, task: DetectionTask) -> None:  # type: ignore[override]
         """Bring the CSV files to the step that the run starts at."""
@@ -76,7 +84,7 @@ class Recorder(Callback):
         for name, value in task.step_losses.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         self.count += 1
-        lr = trainer.optimizers[0].param_groups[-1]["lr"]
+        lr = head_rate(trainer)
         if (index + 1) % trainer.accumulate_grad_batches == 0:
             self.steps.write({"step": trainer.global_step - 1, "lr": lr, **task.step_losses})
         if trainer.logger is not None and index % 10 == 0:
@@ -91,7 +99,7 @@ class Recorder(Callback):
         evaluated, task.summary = task.summary, {}
         self._keep_best(trainer, task, evaluated)
         means = {f"loss_{k}": v / max(1, self.count) for k, v in self.sums.items()}
-        lr = trainer.optimizers[0].param_groups[-1]["lr"]
+        lr = head_rate(trainer)
         columns = {name: evaluated.get(name) for name in SUMMARY}
         row = {
             "epoch": trainer.current_epoch,
@@ -138,9 +146,16 @@ class Recorder(Callback):
 
     def _save_resume(self, trainer: Trainer) -> None:
         part = self.folder / f".{RESUME}.part"
-        trainer.save_checkpoint(part)
-        if trainer.is_global_zero:
-            replace_whole(part, self.folder / RESUME)
+        try:
+            trainer.save_checkpoint(part)
+            if trainer.is_global_zero:
+                replace_whole(part, self.folder / RESUME)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise TrainingError(
+                f"{self.folder / RESUME}: cannot be written ({error.strerror}); the one written before "
+                "is whole, and --resume goes on from it"
+            ) from None
         self.saved_at = time.monotonic()
 
 

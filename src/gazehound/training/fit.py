@@ -6,8 +6,9 @@ import dataclasses
 import logging
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch import Trainer, seed_everything
@@ -25,22 +26,29 @@ from gazehound.data.batching import (
     validation_loader,
 )
 from gazehound.detectors.network import Network
-from gazehound.errors import ConfigError
-from gazehound.records import Batch
+from gazehound.errors import ConfigError, GazehoundError
 from gazehound.training import machine, run_folder
+from gazehound.training.bad_batch import BadBatchKeeper
 from gazehound.training.callbacks import Bar, Recorder
+from gazehound.training.freezing import Freezing
+from gazehound.training.health import Health
+from gazehound.training.probing import fitting_batch, seconds_per_step
+from gazehound.training.readiness import findings
 from gazehound.training.recipe import Recipe
 from gazehound.training.task import DetectionTask
 
 
-def complete(recipe: Recipe) -> Recipe:
-    """Fill in what the recipe leaves to the machine."""
-    changes: dict[str, Any] = {}
-    if recipe.batch is None:
-        changes["batch"] = machine.default_batch(max((recipe.size or 640, *recipe.sizes)))
-    if recipe.workers is None:
-        changes["workers"] = machine.default_workers()
-    return dataclasses.replace(recipe, **changes)
+def complete(recipe: Recipe, network: Network) -> Recipe:
+    """Fill in what the recipe leaves to the machine: batch, accumulation, loader processes."""
+    size = max((recipe.size or network.preprocess.size, *recipe.sizes))
+    batch = recipe.batch or fitting_batch(network, size, recipe.precision)
+    if recipe.total_batch is not None:
+        batch = min(batch, recipe.total_batch)
+    accumulate = recipe.accumulate or max(1, round((recipe.total_batch or batch) / batch))
+    workers = machine.default_workers() if recipe.workers is None else recipe.workers
+    return dataclasses.replace(
+        recipe, batch=batch, accumulate=accumulate, total_batch=None, workers=workers
+    )
 
 
 def validation_split(data: str) -> str | None:
@@ -101,31 +109,27 @@ def fit(
     """
     console = console or Console(stderr=True)
     train, val = data or open_splits(recipe)
-    recipe = complete(recipe)
+    recipe = complete(recipe, network)
     assert recipe.batch is not None
     assert recipe.workers is not None
     checkpoint = run_folder.claim(out, resume)
     seed_everything(recipe.seed, workers=True, verbose=False)
     recipe.to_yaml(out / run_folder.RECIPE)
 
-    samples = TrainingSamples(
-        train,
-        recipe.augment,
-        network.preprocess,
-        recipe.seed,
-        calm_from=recipe.calm_from,
-        on_unreadable=recipe.on_unreadable,
-    )
-    hold = 0 if recipe.size_every == "epoch" else recipe.size_every
-    order = EpochOrder(len(train), recipe.batch, recipe.seed, recipe.sizes, hold)
+    samples, order = source_of_batches(network, recipe, train)
     network.to(memory_format=torch.channels_last)
-    task = DetectionTask(network, recipe, order, val)
+    freezing = Freezing(network, recipe.tune, console)
+    task = DetectionTask(network, recipe, order, val, freezing.learnable)
+    task.keep_bad_batch = BadBatchKeeper(out, train)
     loader = training_loader(samples, order, recipe.workers)
     val_loader = val and validation_loader(
         ValidationSamples(val, network.preprocess), recipe.batch, recipe.workers
     )
     _say_plan(console, recipe, train, val, network, order)
     if checkpoint is None:
+        smallest = min((recipe.size or network.preprocess.size, *recipe.sizes))
+        for line in findings(network, train, network.preprocess, smallest):
+            console.print(f"note: {line}", highlight=False, soft_wrap=True)
         _say_estimate(console, task, samples)
 
     bar = Bar(console, len(order) * recipe.epochs)
@@ -136,10 +140,10 @@ def fit(
         devices=1,
         max_epochs=recipe.epochs,
         precision=machine.lightning_precision(recipe.precision),  # type: ignore[arg-type]
-        accumulate_grad_batches=recipe.accumulate,
+        accumulate_grad_batches=recipe.accumulate or 1,
         gradient_clip_val=recipe.clip or None,
         check_val_every_n_epoch=recipe.evaluate_every,
-        callbacks=[recorder, bar],
+        callbacks=[freezing, Health(out, console), recorder, bar],
         logger=TensorBoardLogger(out, name="", version="tensorboard"),
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -150,9 +154,43 @@ def fit(
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")  # its advice on loaders and logging
-        trainer.fit(task, loader, val_loader, ckpt_path=checkpoint, weights_only=True)
+        with one_line_errors():
+            trainer.fit(task, loader, val_loader, ckpt_path=checkpoint, weights_only=True)
     network.load_state_dict(task.averaged_weights())
     return task
+
+
+def source_of_batches(
+    network: Network, recipe: Recipe, train: Dataset
+) -> tuple[TrainingSamples, EpochOrder]:
+    """Return the training images as a complete recipe wants them, and their order."""
+    assert recipe.batch is not None
+    samples = TrainingSamples(
+        train,
+        recipe.augment,
+        network.preprocess,
+        recipe.seed,
+        calm_from=recipe.calm_from,
+        on_unreadable=recipe.on_unreadable,
+        reads=network.reads,
+    )
+    hold = 0 if recipe.size_every == "epoch" else recipe.size_every
+    return samples, EpochOrder(len(train), recipe.batch, recipe.seed, recipe.sizes, hold)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn our errors out of loader processes, which carry a traceback as text, into one line.
+
+    A full disk while a checkpoint is written becomes one line, too; the last whole one is still there.
+    """
+    try:
+        yield
+    except GazehoundError as error:
+        last = str(error).strip().splitlines()[-1]
+        if "Original Traceback" not in str(error):
+            raise
+        raise type(error)(last.partition(": ")[2] or last) from None
 
 
 def _say_plan(
@@ -167,7 +205,9 @@ def _say_plan(
     millions = sum(p.numel() for p in network.parameters() if p.requires_grad) / 1e6
     precision = machine.lightning_precision(recipe.precision).split("-")[0]
     sizes = f"{min(recipe.sizes)} to {max(recipe.sizes)}" if recipe.sizes else f"{recipe.size}"
-    batch = f"batch {recipe.batch}" + (f" x {recipe.accumulate}" if recipe.accumulate > 1 else "")
+    batch = f"batch {recipe.batch}" + (
+        f" x {recipe.accumulate}" if (recipe.accumulate or 1) > 1 else ""
+    )
     lines = (
         f"{recipe.model}: {millions:.1f} M trainable weights, {len(train.classes)} classes "
         f"({', '.join(train.classes.names[:5])}{', ...' if len(train.classes) > 5 else ''})",
@@ -184,17 +224,13 @@ def _say_plan(
 
 
 def _say_estimate(console: Console, task: DetectionTask, samples: TrainingSamples) -> None:
-    """Time a step on real data and say how long an epoch will take; leaves no trace in the run.
-
-    Only forward and backward run, gradients are thrown away, and buffers (BatchNorm's statistics)
-    and the random state come back as they were.
-    """
+    """Time a step on real data and say how long an epoch will take; leaves no trace in the run."""
     order = dataclasses.replace(task.order)
     draws = next(iter(order))
     began = time.perf_counter()
     batch = Collate(samples.preprocess)([samples[draw] for draw in draws])
     loading = (time.perf_counter() - began) / max(1, task.recipe.workers or 1)
-    seconds = _time_step(task, batch)
+    seconds = seconds_per_step(task.network, batch, task.recipe.precision)
     steps = len(task.order)
     epoch = steps * max(seconds, loading)
     finish = time.strftime("%H:%M", time.localtime(time.time() + epoch * task.recipe.epochs))
@@ -203,30 +239,6 @@ def _say_estimate(console: Console, task: DetectionTask, samples: TrainingSample
         f"(done about {finish}), evaluation not counted",
         highlight=False,
     )
-
-
-def _time_step(task: DetectionTask, batch: Batch) -> float:
-    """Return the seconds of a forward and backward pass, after one to warm up."""
-    device = torch.device(machine.device_name())
-    network = task.network.to(device)
-    buffers = {name: value.clone() for name, value in network.named_buffers()}
-    rng = torch.get_rng_state()
-    moved = task.transfer_batch_to_device(batch, device, 0)
-    precision = machine.lightning_precision(task.recipe.precision)
-    dtype = torch.bfloat16 if precision.startswith("bf16") else torch.float16
-    seconds = 0.0
-    for _ in range(2):
-        began = time.perf_counter()
-        with torch.autocast(device.type, dtype, enabled=precision.endswith("mixed")):
-            losses = task.network.losses(network(moved.images), moved.targets)  # type: ignore[arg-type]
-        torch.stack(list(losses.values())).sum().backward()
-        float(next(iter(losses.values())).detach())  # wait for the device
-        seconds = time.perf_counter() - began
-    network.zero_grad(set_to_none=True)
-    for name, value in network.named_buffers():
-        value.copy_(buffers[name])
-    torch.set_rng_state(rng)
-    return seconds
 
 
 def _spell(seconds: float) -> str:

@@ -18,6 +18,7 @@ from pydantic.dataclasses import dataclass
 from gazehound.data.augment import Augment
 from gazehound.data.preprocess import Preprocess
 from gazehound.errors import ConfigError, GazehoundError
+from gazehound.training.tune import Tune
 
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -32,6 +33,8 @@ class Recipe:
         arguments: the builder's arguments.
         data: the data set's path.
         train_split: what to learn from.
+        start_from: a checkpoint, or a name with bundled weights, whose weights are taken where they
+            fit; see :mod:`gazehound.training.transfer`.
         val_split: what to evaluate on after each epoch; ``None`` takes ``val`` where there is one.
         epochs: passes over the data.
         size: input size in pixels: the longer side of the image; ``None`` takes the detector's own
@@ -40,8 +43,11 @@ class Recipe:
             detector was made for (``longer`` for those made for a shorter side).
         sizes: multi-scale training: batches draw their size from these; empty for one size.
         size_every: batches that keep a drawn size, or ``epoch``.
-        batch: images per step and process; ``None`` takes what fits this machine.
-        accumulate: steps whose gradients are added before the optimiser moves.
+        batch: images per step and process; ``None`` takes what fits this machine's memory.
+        accumulate: steps whose gradients are added before the optimiser moves; ``None`` takes as many
+            as ``total_batch`` wants.
+        total_batch: images per move of the optimiser, over all processes; ``None``: whatever
+            ``batch`` and ``accumulate`` make.
         optimizer: ``adamw`` or ``sgd``.
         lr: learning rate for ``reference_batch`` images per optimiser step; scaled in proportion.
         reference_batch: see ``lr``; ``None`` takes ``lr`` as it is.
@@ -62,6 +68,7 @@ class Recipe:
         augment: see :class:`Augment`.
         close_mosaic: in so many last epochs the augmentation is calm: without mosaic, mixup, pasted
             objects and distortion.
+        tune: what learns, and how fast; see :class:`Tune`.
         on_unreadable: what happens to an image that cannot be read in the middle of an epoch:
             ``replace`` puts another one in its place and counts it, ``stop`` ends the run.
     """
@@ -69,6 +76,7 @@ class Recipe:
     model: str
     data: str
     arguments: dict[str, Any] = field(default_factory=dict)
+    start_from: str | None = None
     train_split: str = "train"
     val_split: str | None = None
     epochs: Positive = 30
@@ -77,7 +85,8 @@ class Recipe:
     sizes: tuple[Annotated[int, Field(ge=32, le=4096)], ...] = ()
     size_every: Positive | Literal["epoch"] = 10
     batch: Positive | None = None
-    accumulate: Positive = 1
+    accumulate: Positive | None = None
+    total_batch: Positive | None = None
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: Annotated[float, Field(gt=0)] = 6e-4
     reference_batch: Positive | None = None
@@ -97,7 +106,12 @@ class Recipe:
     seed: Annotated[int, Field(ge=0)] = 0
     augment: Augment = field(default_factory=Augment)
     close_mosaic: Annotated[int, Field(ge=0)] = 0
+    tune: Tune = field(default_factory=Tune)
     on_unreadable: Literal["replace", "stop"] = "replace"
+
+    def __post_init__(self) -> None:
+        if self.accumulate and self.total_batch:
+            raise ConfigError("give accumulate or total_batch, not both")
 
     @property
     def calm_from(self) -> int | None:

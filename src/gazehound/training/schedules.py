@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import torch
 from torch import nn
 
+from gazehound.detectors.network import Network
 from gazehound.training.recipe import Recipe
+from gazehound.training.stages import depth_of_parameters
 
 
 def lr_factor(recipe: Recipe, total_steps: int) -> Callable[[int], float]:
@@ -33,23 +35,34 @@ def lr_factor(recipe: Recipe, total_steps: int) -> Callable[[int], float]:
     return factor
 
 
-def parameter_groups(network: nn.Module, recipe: Recipe, lr: float) -> list[dict[str, object]]:
-    """Sort the trainable weights into groups: backbone or not, with weight decay or without.
+def parameter_groups(
+    network: Network, recipe: Recipe, lr: float, learnable: Collection[str] | None = None
+) -> list[dict[str, object]]:
+    """Sort the weights into groups: by their depth under the head, with weight decay or without.
 
-    Biases and the weights of norms (every tensor of fewer than two axes) take no weight decay.
+    Biases and the weights of norms (every tensor of fewer than two axes) take no weight decay. The
+    whole backbone has depth 1 unless ``recipe.tune.lr_decay`` tells its stages apart.
+
+    Args:
+        network: in training.
+        recipe: gives the factors.
+        lr: of the head.
+        learnable: names of the parameters that learn now or later; default those with a gradient.
     """
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    decay = recipe.tune.lr_decay
+    depths = depth_of_parameters(network) if decay < 1 else {}
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
-        if parameter.requires_grad:
-            key = (name.startswith("backbone."), parameter.ndim >= 2)
-            groups.setdefault(key, []).append(parameter)
+        if parameter.requires_grad if learnable is None else name in learnable:
+            depth = depths.get(name, int(name.startswith("backbone.")))
+            groups.setdefault((depth, parameter.ndim >= 2), []).append(parameter)
     return [
         {
             "params": parameters,
-            "lr": lr * (recipe.backbone_lr if in_backbone else 1.0),
+            "lr": lr * (recipe.backbone_lr if depth else 1.0) * decay**depth,
             "weight_decay": recipe.weight_decay if decayed else 0.0,
         }
-        for (in_backbone, decayed), parameters in sorted(groups.items(), key=lambda item: item[0])
+        for (depth, decayed), parameters in sorted(groups.items(), key=lambda item: item[0])
     ]
 
 

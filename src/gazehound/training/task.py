@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -28,17 +29,27 @@ class DetectionTask(LightningModule):
         recipe: of the run; complete (no ``None`` left).
         order: of the training images; its position is saved and restored.
         validation: the images to evaluate on, or ``None``.
+        learnable: names of the parameters that learn now or later; default those with a gradient.
 
     Attributes:
+        keep_bad_batch: called with a batch whose loss is not finite, its losses and the step; writes
+            it down and returns what to tell.
         evaluation: the last evaluation's accumulator, for curves and reports; ``None`` before it.
         summary: its COCO numbers; emptied once they are recorded.
         position: (epoch, batches done in it) that the run started at; not (0, 0) when resumed.
     """
 
     def __init__(
-        self, network: Network, recipe: Recipe, order: EpochOrder, validation: Dataset | None
+        self,
+        network: Network,
+        recipe: Recipe,
+        order: EpochOrder,
+        validation: Dataset | None,
+        learnable: Collection[str] | None = None,
     ) -> None:
         super().__init__()
+        self.learnable = learnable
+        self.keep_bad_batch: Callable[[Batch, Mapping[str, float], int], str] | None = None
         self.network, self.recipe, self.order, self.validation = network, recipe, order, validation
         self.ema = Ema(network, recipe.ema) if recipe.ema else None
         self.evaluation: Evaluation | None = None
@@ -50,7 +61,7 @@ class DetectionTask(LightningModule):
     @property
     def steps_per_epoch(self) -> int:
         """Return the optimiser steps of one epoch."""
-        return math.ceil(len(self.order) / self.recipe.accumulate)
+        return math.ceil(len(self.order) / (self.recipe.accumulate or 1))
 
     def averaged_weights(self) -> dict[str, Tensor]:
         """Return the detector's state with the averaged weights in it: what is saved and shipped."""
@@ -59,9 +70,10 @@ class DetectionTask(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser and its per-step schedule."""
-        images = (self.recipe.batch or 1) * self.recipe.accumulate * self.order.world
+        images = (self.recipe.batch or 1) * (self.recipe.accumulate or 1) * self.order.world
         scale = images / self.recipe.reference_batch if self.recipe.reference_batch else 1.0
-        groups = parameter_groups(self.network, self.recipe, self.recipe.lr * scale)
+        rate = self.recipe.lr * scale
+        groups = parameter_groups(self.network, self.recipe, rate, self.learnable)
         optimizer = make_optimizer(groups, self.recipe)
         factor = lr_factor(self.recipe, self.steps_per_epoch * self.recipe.epochs)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
@@ -82,13 +94,13 @@ class DetectionTask(LightningModule):
         self.network.strong_augmentation = self.recipe.pastes(self.trainer.current_epoch)
         losses = self.network.losses(self.network(batch.images), batch.targets)
         total = torch.stack(list(losses.values())).sum()
-        if self._is_logged(index):
+        if self.is_logged(index):
             self.step_losses = {name: float(loss.detach()) for name, loss in losses.items()}
             self.step_losses["total"] = float(total.detach())
             self._need_finite(batch)
         return total
 
-    def _is_logged(self, index: int) -> bool:
+    def is_logged(self, index: int) -> bool:
         """Say whether this step's numbers are read: always on the CPU, where it costs nothing."""
         return self.device.type == "cpu" or index % 10 == 0
 
@@ -97,10 +109,12 @@ class DetectionTask(LightningModule):
             n for n, value in self.step_losses.items() if not math.isfinite(value) and n != "total"
         ]
         if bad:
-            images = ", ".join(str(i) for i in batch.image_ids)
+            kept = f"images {', '.join(str(i) for i in batch.image_ids)}"
+            if self.keep_bad_batch is not None:
+                kept = self.keep_bad_batch(batch, self.step_losses, self.global_step)
             raise TrainingError(
-                f"the loss '{bad[0]}' is {self.step_losses[bad[0]]} at step {self.global_step} "
-                f"(images {images}); a smaller learning rate (--lr) or gradient clipping usually helps"
+                f"the loss '{bad[0]}' is {self.step_losses[bad[0]]} at step {self.global_step}; {kept}. "
+                "A smaller learning rate (--lr; --find-lr looks for one) or gradient clipping usually helps"
             )
 
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:

@@ -1,0 +1,133 @@
+"""Trying a step out before a run: its time and its memory, without leaving a trace."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gazehound.detectors.network import Network
+from gazehound.records import Batch, Targets
+from gazehound.training import machine
+
+MARGIN = 2.0  # bytes in use per byte kept for backward: gradients and work space come on top
+SHARE = 0.6  # of the free memory that a batch may take
+STATES = 4  # numbers kept per weight: gradient, two of the optimiser's, the average
+
+
+@contextmanager
+def untouched(network: nn.Module) -> Iterator[None]:
+    """Give back buffers (BatchNorm's statistics), gradients and the random state as they were."""
+    buffers = {name: value.clone() for name, value in network.named_buffers()}
+    rng = torch.get_rng_state()
+    try:
+        yield
+    finally:
+        network.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for name, value in network.named_buffers():
+                value.copy_(buffers[name])
+        torch.set_rng_state(rng)
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """Return the context in which a run of this precision (a recipe's word) computes its losses."""
+    spelled = machine.lightning_precision(precision)
+    dtype = torch.bfloat16 if spelled.startswith("bf16") else torch.float16
+    return torch.autocast(device.type, dtype, enabled=spelled.endswith("mixed"))
+
+
+def total_loss(network: Network, images: Tensor, targets: Targets) -> Tensor:
+    """Return the sum of a detector's losses."""
+    return torch.stack(list(network.losses(network(images), targets).values())).sum()
+
+
+def seconds_per_step(network: Network, batch: Batch, precision: str) -> float:
+    """Return the time of a forward and backward pass, after one to warm up."""
+    device = torch.device(machine.device_name())
+    network.to(device)
+    moved = batch.to(device)
+    assert moved.targets is not None
+    images = moved.images.contiguous(memory_format=torch.channels_last)
+    seconds = 0.0
+    with untouched(network):
+        for _ in range(2):
+            began = time.perf_counter()
+            with autocast(precision, device):
+                loss = total_loss(network, images, moved.targets)
+            loss.backward()
+            float(loss.detach())  # wait for the device
+            seconds = time.perf_counter() - began
+    return seconds
+
+
+def bytes_per_image(network: Network, size: int, precision: str) -> int:
+    """Return what one image of ``size`` x ``size`` pixels keeps in memory between the two passes.
+
+    Every tensor that autograd keeps is seen by a hook and its storage counted once, weights left out.
+    """
+    device = next(network.parameters()).device
+    known = {p.untyped_storage().data_ptr() for p in network.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    def back(tensor: Any) -> Any:
+        return tensor
+
+    images = torch.zeros(1, 3, size, size, device=device)
+    targets = _one_box(size, device)
+    with untouched(network), torch.autograd.graph.saved_tensors_hooks(keep, back):
+        with autocast(precision, device):
+            loss = total_loss(network, images, targets)
+        kept_bytes = sum(kept.values())
+        del loss
+    return kept_bytes
+
+
+def _one_box(size: int, device: torch.device) -> Targets:
+    boxes = torch.zeros(1, 8, 4, device=device)
+    boxes[0, 0] = torch.tensor([0.2, 0.2, 0.7, 0.7], device=device) * size
+    valid = torch.zeros(1, 8, dtype=torch.bool, device=device)
+    valid[0, 0] = True
+    return Targets(boxes, torch.zeros(1, 8, dtype=torch.int64, device=device), valid)
+
+
+def fitting_batch(network: Network, size: int, precision: str) -> int:
+    """Return the largest power of two of images whose step fits the free memory, by measurement.
+
+    On a GPU a real step of that batch is tried, and halved while memory runs out.
+    """
+    device = torch.device(machine.device_name())
+    network.to(device)
+    weights = sum(p.numel() * p.element_size() for p in network.parameters())
+    room = SHARE * machine.free_memory() - STATES * weights
+    image = MARGIN * max(1, bytes_per_image(network, size, precision))
+    fitting = max(1, min(machine.most_images(), int(room / image)))
+    batch = 1 << (fitting.bit_length() - 1)
+    while device.type == "cuda" and batch > 1 and not _runs(network, size, batch, precision):
+        batch //= 2
+    return batch
+
+
+def _runs(network: Network, size: int, batch: int, precision: str) -> bool:
+    device = next(network.parameters()).device
+    one = _one_box(size, device)
+    targets = one.mapped(lambda t: t.repeat(batch, *(1,) * (t.ndim - 1)))
+    images = torch.zeros(batch, 3, size, size, device=device)
+    try:
+        with untouched(network), autocast(precision, device):
+            total_loss(network, images, targets).backward()
+    except torch.cuda.OutOfMemoryError:
+        return False
+    finally:
+        torch.cuda.empty_cache()
+    return True
