@@ -91,7 +91,7 @@ ROWS: tuple[Entry, ...] = (
     ),
     Entry(
         "centernet2_r18", f"{_STAGES}_r18", 2021, _CENTERNET2,
-        "network", 0.0, "CenterNet as first stage of a cascade; ResNet-18 and 128 channels",
+        "network", 23.2, "CenterNet as first stage of a cascade; ResNet-18 and 128 channels",
         tiny={
             "backbone": "resnet10t", "channels": 64, "hidden": 64, "regions": 64,
             "learning_proposals": {"per_level": 64, "per_image": 128},
