@@ -242,7 +242,7 @@ def plain_paa(candidates, boxes, labels, predictions, image):
     return found
 
 
-@FEW
+@settings(FEW, max_examples=6)
 @given(**CASES)
 def test_paa_equals_plain_loops(seed, counts):
     candidates, targets, predictions = problem(seed, counts, anchors())

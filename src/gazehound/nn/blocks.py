@@ -23,7 +23,7 @@ def group_norm(channels: int, **factory: Any) -> nn.Module:
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution, optional norm, optional activation. It has a bias only without a norm.
+    """Convolution, optional norm, optional activation.
 
     Args:
         inputs: channels in.
@@ -32,6 +32,7 @@ class ConvNorm(nn.Sequential):
         stride: of the convolution.
         groups: of the convolution; as many as channels for a depthwise one.
         norm: builds the norm layer from a channel count; ``None`` for none.
+        bias: of the convolution; ``None`` gives it one only without a norm.
         relu: end with a ReLU, or with ``act``.
         act: builds another activation than the ReLU.
     """
@@ -45,12 +46,14 @@ class ConvNorm(nn.Sequential):
         stride: int = 1,
         groups: int = 1,
         norm: Norm | None = None,
+        bias: bool | None = None,
         relu: bool = True,
         act: Activation | None = None,
     ) -> None:
         super().__init__()
+        biased = norm is None if bias is None else bias
         self.conv = nn.Conv2d(
-            inputs, outputs, kernel, stride, (kernel - 1) // 2, groups=groups, bias=norm is None
+            inputs, outputs, kernel, stride, (kernel - 1) // 2, groups=groups, bias=biased
         )
         if norm is not None:
             self.norm = norm(outputs)

@@ -41,9 +41,9 @@ class DistributionFocalLoss:
             weights: factors on the anchors.
         """
         wanted = coder.encode(truths, anchors)[..., None]  # B x L x 4 x 1
-        log_p = logits.float().unflatten(-1, (4, coder.reach + 1)).log_softmax(dim=-1)
+        log_p: Tensor = logits.float().unflatten(-1, (4, coder.reach + 1)).log_softmax(dim=-1)
         left = wanted.long()  # never the last bin: the coder keeps targets under it
         share = wanted - left
         entropy = -(log_p.gather(-1, left) * (1 - share) + log_p.gather(-1, left + 1) * share)
-        loss = entropy[..., 0].mean(dim=2) * positive * weights
+        loss: Tensor = entropy[..., 0].mean(dim=2) * positive * weights
         return self.weight * loss.sum(dim=1)
