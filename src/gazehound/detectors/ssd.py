@@ -23,12 +23,13 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from gazehound.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from gazehound.detectors.network import Network
 from gazehound.errors import unknown_name
 from gazehound.nn.assigners.bipartite import BipartiteAssigner
+from gazehound.nn.batch_norm import SteadyBatchNorm
 from gazehound.nn.coders import DeltaCoder
 from gazehound.nn.default_boxes import DefaultBoxes
 from gazehound.nn.heads.ssd import SSDHead
@@ -178,7 +179,7 @@ def ssd(
         raise unknown_name("dialect", dialect, ("gazehound", "torchvision"))
     clip = dialect == "torchvision"
     body = ReducedVGG16(width=width, norm=norm, pretrained=pretrained)
-    level = partial(ExtraLevel, norm=nn.BatchNorm2d if norm == "batch" else None)
+    level = partial(ExtraLevel, norm=SteadyBatchNorm if norm == "batch" else None)
     extras = ExtraLevels(body.channels[-1], SSD300 if size == 300 else SSD512, width, level)
     return SSD(
         classes,

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torchvision.models import MobileNet_V3_Large_Weights, mobilenet_v3_large
 
 from gazehound.errors import ConfigError
+from gazehound.nn.batch_norm import SteadyBatchNorm
 from gazehound.nn.blocks import ConvNorm
 from gazehound.nn.necks.extra_levels import Level
 
-batch_norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.03)
+batch_norm = partial(SteadyBatchNorm, eps=1e-3, momentum=0.03)
 
 
 class MobileNetV3(nn.Module):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gazehound.errors import ConfigError, unknown_name
 from gazehound.nn.backbones import timm_network
+from gazehound.nn.batch_norm import SteadyBatchNorm
 from gazehound.nn.blocks import ConvNorm
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
@@ -55,7 +56,7 @@ class ReducedVGG16(nn.Module):
         super().__init__()
         if norm not in NORMS:
             raise unknown_name("norm of VGG16", norm, NORMS)
-        layer = nn.BatchNorm2d if norm == "batch" else None
+        layer = SteadyBatchNorm if norm == "batch" else None
         widths = [round(channels * width) for channels, _ in STAGES]
         fc = round(1024 * width)
         self.channels, self.strides = [widths[3], fc], [8, 16]
