@@ -9,6 +9,7 @@ _SSDLITE = "Howard et al., Searching for MobileNetV3"
 _YOLOV3 = "Redmon and Farhadi, YOLOv3: An Incremental Improvement"
 _YOLOV4 = "Bochkovskiy et al., YOLOv4: Optimal Speed and Accuracy of Object Detection"
 _TINY4 = "Wang et al., Scaled-YOLOv4: Scaling Cross Stage Partial Network"
+_YOLOV5 = "Jocher et al., YOLOv5 (no paper)"
 _YOLOX = "Ge et al., YOLOX: Exceeding YOLO Series in 2021"
 
 ROWS: tuple[Entry, ...] = (
@@ -19,7 +20,7 @@ ROWS: tuple[Entry, ...] = (
     ),
     Entry(
         "ssd512", "gazehound.detectors.ssd:ssd512", 2016, _SSD,
-        "network", 35.9, "SSD on VGG16 at 512 pixels",
+        "network", 36.0, "SSD on VGG16 at 512 pixels",
     ),
     Entry(
         "ssdlite320", "gazehound.detectors.ssd:ssdlite320", 2019, _SSDLITE,
@@ -49,6 +50,27 @@ ROWS: tuple[Entry, ...] = (
         "yolov4_tiny", "gazehound.detectors.yolov4:yolov4_tiny", 2020, _TINY4,
         "network", 6.1, "YOLOv4-tiny: three one-shot stages, two maps",
         tiny={"width": 0.25},
+    ),
+    Entry(
+        "yolov5n", "gazehound.detectors.yolov5:yolov5n", 2020, _YOLOV5,
+        "network", 1.9, "YOLOv5n: CSP blocks, anchors matched by the ratio of sides, release 6",
+        tiny={"width": 0.125},
+    ),
+    Entry(
+        "yolov5s", "gazehound.detectors.yolov5:yolov5s", 2020, _YOLOV5,
+        "network", 7.2, "YOLOv5s",
+    ),
+    Entry(
+        "yolov5m", "gazehound.detectors.yolov5:yolov5m", 2020, _YOLOV5,
+        "network", 21.2, "YOLOv5m",
+    ),
+    Entry(
+        "yolov5l", "gazehound.detectors.yolov5:yolov5l", 2020, _YOLOV5,
+        "network", 46.6, "YOLOv5l",
+    ),
+    Entry(
+        "yolov5x", "gazehound.detectors.yolov5:yolov5x", 2020, _YOLOV5,
+        "network", 86.7, "YOLOv5x",
     ),
     Entry(
         "yolox_nano", "gazehound.detectors.yolox:yolox_nano", 2021, _YOLOX,
