@@ -84,7 +84,12 @@ class MinedSvm:
         return np.asarray(features @ self.weights + self.bias, np.float32)
 
     def offer(self, features: FloatArray) -> int:
-        """Take the hard ones of these negatives (N, D) into the cache; return how many they are."""
+        """Take the hard ones of these negatives (N, D) into the cache; return how many they are.
+
+        A class without positives learns nothing, and takes none.
+        """
+        if not len(self.positives):
+            return 0
         if self._trained:
             chosen = features[self.margins(features) > self.rules.hard]
         else:
@@ -97,10 +102,7 @@ class MinedSvm:
         return len(chosen)
 
     def train(self) -> None:
-        """Fit the SVM to positives and cache, then drop the easy negatives.
-
-        A class without positives, or without negatives yet, is left as it is.
-        """
+        """Fit the SVM to positives and cache, then drop the easy negatives; with neither, do nothing."""
         self._fresh = 0
         if len(self.positives) == 0 or len(self.negatives) == 0:
             return

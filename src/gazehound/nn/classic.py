@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 import torchvision
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -41,31 +42,27 @@ CLASSICS: Mapping[str, Classic] = {
     "vgg16": Classic(512, 7, 224, 10),
 }
 HIDDEN = 4096
+SMALLEST = 32  # pixels; AlexNet's strides and kernels need 31
 
 
 class ClassicTrunk(nn.Module):
     """The convolutions of AlexNet or VGG16, without the last pooling: one map of stride 16.
 
     Args:
-        name: ``alexnet`` or ``vgg16``.
-        pretrained: start from ImageNet: True takes torchvision's weights from its cache or the network,
-            a path a file of them. The first convolutions are frozen then.
+        network: torchvision's.
+        facts: about it.
+        frozen: leave the first convolutions as they are.
 
     Attributes:
         channels: of the map.
         strides: of the map, pixels.
-
-    Raises:
-        ConfigError: unknown name, or weights out of reach.
     """
 
-    def __init__(self, name: str = "vgg16", *, pretrained: bool | str = False) -> None:
+    def __init__(self, network: Any, facts: Classic, *, frozen: bool = False) -> None:
         super().__init__()
-        facts = known_classic(name)
-        network = classic_network(name, pretrained=pretrained)
         self.features = network.features[:-1]
         self.channels, self.strides = [facts.channels], [16]
-        if pretrained:
+        if frozen:
             self.features[: facts.frozen].requires_grad_(False)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
@@ -74,36 +71,48 @@ class ClassicTrunk(nn.Module):
         An image too small for the strides is padded with zeros at the right and bottom.
         """
         short = [max(0, SMALLEST - side) for side in images.shape[-2:]]
-        return [self.features(nn.functional.pad(images, (0, short[1], 0, short[0])))]
-
-
-SMALLEST = 32  # pixels; AlexNet's strides and kernels need 31
+        return [self.features(F.pad(images, (0, short[1], 0, short[0])))]
 
 
 class ClassicBody(nn.Module):
     """fc6 and fc7 on a pooled region.
 
     Args:
-        name: ``alexnet`` or ``vgg16``.
-        pretrained: as in :class:`ClassicTrunk`.
-        hidden: width of both layers.
+        network: torchvision's.
 
     Attributes:
         channels: numbers given per region.
     """
 
-    def __init__(
-        self, name: str = "vgg16", *, pretrained: bool | str = False, hidden: int = HIDDEN
-    ) -> None:
+    def __init__(self, network: Any) -> None:
         super().__init__()
-        network = classic_network(name, pretrained=pretrained, hidden=hidden)
         self.classifier: nn.Module = network.classifier[:-1]
-        self.channels = hidden
+        self.channels: int = network.classifier[-1].in_features
 
     def forward(self, pooled: Float[Tensor, "R C S S"]) -> Float[Tensor, "R D"]:
         """Return fc7, after its ReLU."""
         numbers: Tensor = self.classifier(pooled.flatten(1))
         return numbers
+
+
+def classic_parts(
+    name: str = "vgg16", *, pretrained: bool | str = False, hidden: int = HIDDEN
+) -> tuple[ClassicTrunk, ClassicBody]:
+    """Return the convolutions and the fully connected layers of one network.
+
+    Args:
+        name: ``alexnet`` or ``vgg16``.
+        pretrained: start from ImageNet, with the first convolutions frozen: True takes torchvision's
+            weights from its cache or the network, a path a file of them.
+        hidden: width of fc6 and fc7.
+
+    Raises:
+        ConfigError: unknown name, weights out of reach, or widths that they do not fit.
+        CheckpointError: the file of weights holds something else.
+    """
+    network = classic_network(name, pretrained=pretrained, hidden=hidden)
+    trunk = ClassicTrunk(network, known_classic(name), frozen=bool(pretrained))
+    return trunk, ClassicBody(network)
 
 
 def known_classic(name: str) -> Classic:
@@ -120,7 +129,7 @@ def classic_network(
 
     Args:
         name: ``alexnet`` or ``vgg16``.
-        pretrained: as in :class:`ClassicTrunk`.
+        pretrained: as in :func:`classic_parts`.
         hidden: width of the two fully connected layers; 4,096 when pretrained.
         outputs: of the last layer; other than 1,000 it starts fresh.
 
