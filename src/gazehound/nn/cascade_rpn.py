@@ -119,7 +119,7 @@ class CascadeProposalNetwork(nn.Module):
         learning_limits: ProposalLimits | None = None,
     ) -> None:
         super().__init__()
-        self.anchors = AnchorGrid(strides, [[8 * stride] for stride in strides], ratios=(1.0,))
+        self.anchors = AnchorGrid(strides, [[8.0 * stride] for stride in strides], ratios=(1.0,))
         self.dilated = nn.Conv2d(channels, channels, 3, padding=3, dilation=3)
         self.first_deltas = nn.Conv2d(channels, 4, 1)
         self.adaptive = AdaptiveConv(channels, channels)

@@ -17,7 +17,7 @@ from gazehound.nn.anchors import AnchorGrid
 from gazehound.nn.pooling import RegionPool, RoIAlign
 
 DIALECTS = ("gazehound", "torchvision", "detectron2")
-SIZES = (32, 64, 128, 256, 512)  # pixels; one per pyramid level, or all of them on a single map
+SIZES = (32.0, 64.0, 128.0, 256.0, 512.0)  # pixels; one per pyramid level, or all of them on a single map
 PYRAMID_STRIDES = (4, 8, 16, 32, 64)
 
 
