@@ -12,7 +12,7 @@ from gazehound.checkpoints.darknet_cfg import describe, parse_cfg
 from gazehound.checkpoints.darknet_layers import layers_of
 from gazehound.checkpoints.darknet_weights import WeightsHeader, count_of, read_weights, to_bytes
 from gazehound.checkpoints.importing import import_file
-from gazehound.checkpoints.rebuild import build, load, save
+from gazehound.checkpoints.rebuild import build
 from gazehound.cli.exporting import export_model
 from gazehound.errors import CheckpointError, ConfigError
 from gazehound.records import Classes
@@ -230,18 +230,33 @@ def test_exported_files_come_back_bit_for_bit(tmp_path):
     assert files[1].read_text().splitlines()[4:] == cfg.read_text().splitlines()[4:]
 
 
-def test_a_file_header_survives_the_way_through_a_native_checkpoint(tmp_path):
-    _, _, (weights, cfg, _) = exported("yolov4_tiny", tmp_path)
+def run(*arguments):
+    """Run the command line; return what it says."""
+    from typer.testing import CliRunner
+
+    from gazehound.cli.app import app
+
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_a_file_header_survives_the_commands_and_a_native_checkpoint(tmp_path):
+    _, _, (weights, cfg, names) = exported("yolov4_tiny", tmp_path)
     body = weights.read_bytes()[20:]
     for header in (WeightsHeader((0, 1, 0), 77), WeightsHeader((0, 2, 5), 2**40)):
         weights.write_bytes(header.to_bytes() + body)
         assert read_weights(weights)[0] == header
-        detector, made = import_file(weights, "darknet", names=("cat", "dog"), cfg=cfg)
-        save(tmp_path / "m.safetensors", detector, made)
-        again, _ = load(tmp_path / "m.safetensors")
-        assert type(again) is type(detector)
-        files = export_model(tmp_path / "m.safetensors", "darknet", tmp_path / "out")
-        assert files[0].read_bytes() == weights.read_bytes()
+        names.write_text("cat\ndog\n")
+        native = str(tmp_path / "m.safetensors")
+        run(
+            "import", weights, "--source", "darknet", "--cfg", cfg, "--classes", names, "-o", native
+        )
+        out = tmp_path / "out.weights"
+        assert "out.names" in run("export", native, "--format", "darknet", "-o", out)
+        assert out.read_bytes() == weights.read_bytes()
+    with pytest.raises(ConfigError, match="unknown format 'darknett'; did you mean darknet"):
+        export_model(tmp_path / "m.safetensors", "darknett", out)
 
 
 def test_own_anchors_masks_and_classes_come_from_the_cfg(tmp_path):
@@ -268,6 +283,25 @@ def test_known_by_its_name_alone(tmp_path):
         import_darknet(file, "yolov3-tiny")
     with pytest.raises(ConfigError, match="does not say its architecture"):
         import_darknet(weights.rename(tmp_path / "cells.weights"))
+
+
+def test_the_beginning_of_a_network(tmp_path):
+    """``darknet53.conv.74`` and the like: what training on own data starts from."""
+    with torch.device("meta"):
+        layers = layers_of(find("yolov3").resolve()(TWO))
+    assert (len(layers.before(74)), count_of(layers.before(74))) == (52, 40_620_640)
+    detector, _, (weights, _, _) = exported("yolov4_tiny", tmp_path)
+    wanted = layers_of(detector).before(29)
+    start = tmp_path / "yolov4-tiny.conv.29"
+    start.write_bytes(weights.read_bytes()[: 20 + 4 * count_of(wanted)])
+    again, _ = import_darknet(start, None, TWO)
+    got = layers_of(again).before(29)
+    assert len(wanted) == len(got) == 17
+    for one, other in zip(wanted, got, strict=True):
+        assert torch.equal(one.conv.weight, other.conv.weight)
+    start.write_bytes(start.read_bytes()[:-4])
+    with pytest.raises(CheckpointError, match=r"holds [\d,]+ numbers; this architecture has"):
+        import_darknet(start, None, TWO)
 
 
 def test_eighty_classes_are_coco(tmp_path):

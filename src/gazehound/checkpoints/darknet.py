@@ -7,6 +7,7 @@ it, so that networks trained on own data come over too.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,22 +55,29 @@ def import_darknet(
 ) -> tuple[Detector, Header]:
     """Build a YOLO with a Darknet file's weights in it.
 
+    A file named ``yolov4.conv.137`` or ``darknet53.conv.74`` holds only the first 137 or 74 layers, as
+    training on own data starts from; the other layers stay random.
+
     Args:
         file: the ``.weights`` file.
         model: the catalogue name; left out, it is known by the cfg file, or by the file's name
             (``yolov4-tiny.weights``, ``yolov3-spp_best.weights``).
         classes: the names; COCO's when left out and there are 80.
         cfg: the ``.cfg`` file; without it the published anchors hold, and the number of classes follows
-            from the number of weights.
+            from the number of weights (80 for a beginning of a network).
 
     Raises:
         CheckpointError: the cfg is of no known architecture, or the weights do not fit it.
         ConfigError: the model is unknown, or there are more or fewer names than classes.
     """
     head, values = read_weights(file)
+    beginning = re.fullmatch(r".+\.conv\.(\d+)", file.name)
     if cfg is None:
         name = _known(model) if model else _by_name(file)
-        count = _classes_for(name, len(values), file)
+        if beginning:
+            count = 80 if classes is None else len(classes)
+        else:
+            count = _classes_for(name, len(values), file)
         arguments: dict[str, Any] = {}
         preprocess: dict[str, Any] = {}
     else:
@@ -79,7 +87,8 @@ def import_darknet(
     preprocess = {"resize": "stretch", "filter": "opencv", **preprocess}
     detector, header = build(name, _named(classes, count), arguments, preprocess)
     assert isinstance(detector, YOLOv3 | YOLOv4)
-    fill(layers_of(detector).convolutions, values, str(file))
+    layers = layers_of(detector)
+    fill(layers.before(int(beginning[1])) if beginning else layers.convolutions, values, str(file))
     header.notes["darknet"] = {"version": list(head.version), "seen": head.seen}
     return detector, header
 
@@ -128,7 +137,7 @@ def _known(model: str) -> str:
 
 
 def _by_name(file: Path) -> str:
-    stem = file.stem.lower().replace("-", "_")
+    stem = file.stem.lower().replace("-", "_").replace("darknet53", "yolov3")
     fitting = [name for name in ORDERS if stem.startswith(name)]
     if not fitting:
         raise ConfigError(

@@ -48,6 +48,11 @@ class Layers:
         """Return the number of the last layer."""
         return len(self.sections) - 1
 
+    def before(self, layer: int) -> list[Convolution]:
+        """Return the modules of the convolutions among the first layers."""
+        count = sum(section.kind == "convolutional" for section in self.sections[:layer])
+        return self.convolutions[:count]
+
     def add(self, kind: str, **options: object) -> int:
         """Add a layer."""
         text = {key: str(value) for key, value in options.items()}

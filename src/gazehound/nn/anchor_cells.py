@@ -106,7 +106,16 @@ class AnchorCells(nn.Module):
         return len(self.masks[0])
 
     def forward(self, image: tuple[int, int]) -> Cells:
-        """Return the anchors of an input of (height, width) pixels, cell by cell, anchor by anchor."""
+        """Return the anchors of an input of (height, width) pixels, cell by cell, anchor by anchor.
+
+        Raises:
+            ConfigError: the input is not a whole number of the coarsest cells.
+        """
+        coarsest = max(self.strides)
+        if image[0] % coarsest or image[1] % coarsest:
+            raise ConfigError(
+                f"a YOLO's input must be a multiple of {coarsest} pixels high and wide; got {image}"
+            )
         levels, grids = [], []
         for stride, shapes in zip(self.strides, self.shapes, strict=True):
             rows, columns = image[0] // stride, image[1] // stride
