@@ -122,6 +122,12 @@ def _named(model: str | None, source: str, known: Iterable[str]) -> str:
     return model.replace("-", "_")
 
 
+def _yolov5(file: Path, model: str | None, classes: Classes | None) -> Imported:
+    from gazehound.checkpoints.yolov5 import import_yolov5, read_yolov5
+
+    return import_yolov5(read_yolov5(file), model, classes)
+
+
 def _yolox(file: Path, model: str | None, classes: Classes | None) -> Imported:
     from gazehound.checkpoints.yolox import import_yolox, read_yolox
 
@@ -146,5 +152,6 @@ SOURCES: dict[str, Callable[..., Imported]] = {
     "opencv-hog": _opencv_hog,
     "torchvision": _torchvision,
     "voc-dpm": _voc_dpm,
+    "yolov5": _yolov5,
     "yolox": _yolox,
 }

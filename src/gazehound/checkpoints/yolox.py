@@ -90,10 +90,11 @@ VARIANTS: Mapping[tuple[int, int], str] = {
     (80, 4): "yolox_x",
 }
 # What training runs leave beside the tensors: scores, as NumPy scalars. They execute nothing.
+_SCALAR = np.float64(0).__reduce__()[0]
 _HARMLESS: list[Any] = [
-    np.dtype, np.ndarray, type(np.dtype(np.float64)), type(np.dtype(np.float32)),
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # as NumPy 1 wrote it
-    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
+    np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32)),
+    (_SCALAR, "numpy.core.multiarray.scalar"),  # as NumPy 1 wrote it
+    (_SCALAR, "numpy._core.multiarray.scalar"),
 ]  # fmt: skip
 
 

@@ -42,6 +42,17 @@ class Network(nn.Module):
         """Turn outputs into padded detections in pixels of the network input."""
         raise TypeError(f"{type(self).__name__} does not define its decoding")
 
+    def look_at(self, shapes: NDArray[np.float32]) -> str:
+        """Adapt to the boxes of a training set before its first step (anchors that are checked, ...).
+
+        Args:
+            shapes: (N, 2) widths and heights at the network input, pixels.
+
+        Returns:
+            One line that says what was found and done; empty where nothing depends on the boxes.
+        """
+        return ""
+
     def predict(
         self, images: Sequence[NDArray[np.uint8]], *, score: float | None = None
     ) -> list[Detections]:

@@ -42,3 +42,34 @@ class CellCoder:
         centre = cells[..., :2] + numbers[..., :2] * side
         half = 0.5 * torch.exp(numbers[..., 2:].clamp(max=self.growth)) * side
         return torch.cat((centre - half, centre + half), dim=-1)
+
+
+class BoundedCellCoder:
+    """YOLOv5's numbers: both the centre's reach and the size's growth are bounded by sigmoids.
+
+    In a cell of side ``s`` with its corner at ``c``, for an anchor of size ``p``:
+    ``centre = c + s (2 sigmoid(t) - 0.5)``, which reaches half a cell into the neighbours, and
+    ``size = p (2 sigmoid(t))^2``, at most four anchors.
+    """
+
+    def decode(
+        self,
+        numbers: Float[Tensor, "*N 4"],
+        anchors: Float[Tensor, "*M 4"],
+        stride: Float[Tensor, "*S"],
+    ) -> Float[Tensor, "*P 4"]:
+        """Return the ``xyxy`` boxes that ``numbers`` stand for (all arguments broadcast).
+
+        Args:
+            numbers: ``tx, ty, tw, th``.
+            anchors: ``xyxy``, put on the middle of their cells.
+            stride: side of the cells, pixels.
+        """
+        share = 2 * torch.sigmoid(numbers)
+        middle, size = (
+            (anchors[..., :2] + anchors[..., 2:]) / 2,
+            anchors[..., 2:] - anchors[..., :2],
+        )
+        centre = middle + (share[..., :2] - 1) * stride[..., None]
+        half = 0.5 * share[..., 2:] ** 2 * size
+        return torch.cat((centre - half, centre + half), dim=-1)

@@ -11,6 +11,7 @@ convolution is followed by BatchNorm and SiLU.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -208,3 +209,19 @@ def focus_backbone(
         pooling = [SpatialPyramidPooling(after, after)] if last else []
         stages.append(nn.Sequential(down, *pooling, block))
     return CSPBackbone(Focus(3, base), stages, channels)
+
+
+def sppf_backbone(depth: float = 1.0, width: float = 1.0) -> CSPBackbone:
+    """Return YOLOv5's backbone (release 6): a 6x6 stem in Focus's stead, pyramid pooling at the end.
+
+    Args:
+        depth: factor on the bottlenecks (3, 6, 9, 3).
+        width: factor on the channels (64; 128, 256, 512, 1024), rounded up to multiples of 8.
+    """
+    widths = [math.ceil(64 * 2**i * width / 8) * 8 for i in range(5)]
+    stages = []
+    for before, after, repeats in zip(widths, widths[1:], (3, 6, 9, 3), strict=False):
+        count = max(round(repeats * depth), 1)
+        stages.append(nn.Sequential(unit(before, after, 3, 2), CSPLayer(after, after, count)))
+    stages[-1].append(SpatialPyramidPooling(widths[-1], widths[-1]))
+    return CSPBackbone(unit(3, widths[0], 6, 2), stages, widths[1:])

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from gazehound.checkpoints.native import Header
 from gazehound.data import Dataset, available_splits, open_dataset
+from gazehound.data.anchor_shapes import input_shapes
 from gazehound.data.batching import (
     Collate,
     EpochOrder,
@@ -118,6 +119,8 @@ def fit(
 
     samples, order = source_of_batches(network, recipe, train)
     network.to(memory_format=torch.channels_last)
+    if checkpoint is None and (said := network.look_at(input_shapes(train, network.preprocess))):
+        console.print(f"note: {said}", highlight=False, soft_wrap=True)
     freezing = Freezing(network, recipe.tune, console)
     task = DetectionTask(network, recipe, order, val, freezing.learnable)
     task.keep_bad_batch = BadBatchKeeper(out, train)
