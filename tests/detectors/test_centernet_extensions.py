@@ -219,6 +219,18 @@ def test_flip_test_is_the_mean_with_the_mirror_image():
     assert torch.equal(both.offset[0], plain.offset[0])
 
 
+@pytest.mark.parametrize(("up", "backbone"), [("deformable", "resnet10t"), ("aggregate", "dla46_c")])
+def test_every_weight_of_the_other_bodies_gets_a_gradient(up, backbone):
+    torch.manual_seed(0)
+    widths = (32, 24, 16) if up == "deformable" else None
+    network = centernet(PERSON, up=up, backbone=backbone, widths=widths, hidden=16)
+    outputs = network(torch.randn(2, 3, 64, 96))
+    assert outputs.heat[0].shape == (2, 1, 16, 24)
+    targets = pad_targets([torch.tensor([[5.0, 5, 50, 60]])] * 2, [torch.tensor([0])] * 2)
+    sum(network.losses(outputs, targets).values()).backward()
+    assert [n for n, p in network.named_parameters() if p.grad is None] == []
+
+
 def test_hourglass_learns_from_every_stack_and_predicts_from_the_last():
     torch.manual_seed(0)
     network = centernet(PERSON, up="hourglass", widths=(16, 16, 24), counts=(1, 1, 2), hidden=16)

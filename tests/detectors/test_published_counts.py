@@ -27,7 +27,7 @@ DENSE = {  # frozen norms' affine terms counted
 }
 EFFICIENTDET = {  # at 90 classes, as ported from TensorFlow
     "d0": 3_880_067, "d1": 6_625_898, "d2": 8_097_039, "d3": 12_032_296, "d4": 20_723_675,
-    "d5": 33_653_315, "d6": 51_871_782, "d7": 51_871_782, "d7x": 77_147_166,
+    "d5": 33_653_315, "d6": 51_871_782, "d7x": 77_147_166,  # d7 is d6 at a larger input
 }  # fmt: skip
 
 

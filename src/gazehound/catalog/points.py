@@ -36,7 +36,6 @@ ROWS: tuple[Entry, ...] = (
     Entry(
         "centernet_dla34", f"{_POINTS}_dla34", 2019, _CENTERNET,
         "network", 19.6, "CenterNet with deep layer aggregation (dla_34)",
-        tiny={"backbone": "dla46_c", "hidden": 32},
     ),
     Entry(
         "centernet_hourglass104", f"{_POINTS}_hourglass104", 2019, _CENTERNET,

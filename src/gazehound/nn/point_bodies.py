@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -82,7 +83,9 @@ def point_body(
     if up not in UPS:
         raise unknown_name("way up to stride 4", up, UPS)
     if up == "hourglass":
-        sizes = {k: v for k, v in (("widths", widths), ("counts", counts)) if v is not None}
+        sizes: dict[str, Any] = {
+            k: v for k, v in (("widths", widths), ("counts", counts)) if v is not None
+        }
         glass = StackedHourglass(**sizes)
         return PointBody(glass, SameMaps(glass.channels[-1]), glass.channels, 256)
     strides = (4, 8, 16, 32) if up == "aggregate" else (32,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -44,8 +45,8 @@ class SeparableTower(nn.Module):
     def forward(self, pyramid: Sequence[Tensor]) -> list[Tensor]:
         """Return a map of each level, finest first."""
         maps = []
-        for x, norms in zip(pyramid, self.norms, strict=True):
-            for conv, norm in zip(self.convs, norms, strict=True):  # type: ignore[arg-type]
+        for x, norms in zip(pyramid, cast("Sequence[nn.ModuleList]", self.norms), strict=True):
+            for conv, norm in zip(self.convs, norms, strict=True):
                 x = F.silu(norm(conv(x)))
             maps.append(self.last(x))
         return maps
