@@ -5,7 +5,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
+from gazehound.checkpoints.native import load_tensors
 from gazehound.cli import main
 from gazehound.data import write_dataset
 from gazehound.data.shapes import shapes
@@ -69,6 +71,25 @@ def test_train_predict_evaluate(folder, tmp_path, monkeypatch, capsys):
     assert code == 0, err
     assert {"AP", "AP50", "AR100"} <= set(json.loads(scores.read_bytes()))
 
+    sweep = (*evaluate, "--sizes", "64,96", "--json", scores, "--chart", tmp_path / "sizes.svg")
+    code, _, err = run(monkeypatch, capsys, *sweep)
+    assert code == 0, err
+    assert [row["size"] for row in json.loads(scores.read_bytes())] == [64, 96]
+    assert (tmp_path / "sizes.svg").read_text().startswith("<svg")
+
+    tuned = ("train", "--from", out / "last.safetensors", "--data", folder, "--freeze", "backbone")
+    code, _, err = run(
+        monkeypatch, capsys, *tuned, "--epochs", "1", "--out", tmp_path / "tuned", *TINY[:6]
+    )
+    assert code == 0, err
+    assert "made new: 0" in err
+    assert "left out: 0" in err
+    before, after = (load_tensors(f / "last.safetensors")[0] for f in (out, tmp_path / "tuned"))
+    for name, tensor in before.items():
+        if name.startswith("backbone."):
+            assert torch.equal(tensor, after[name]), name
+    assert not torch.equal(before["head.box_deltas.weight"], after["head.box_deltas.weight"])
+
 
 @pytest.mark.parametrize(
     ("words", "message"),
@@ -80,6 +101,9 @@ def test_train_predict_evaluate(folder, tmp_path, monkeypatch, capsys):
         (("train", "retinanet_r18", "--data", "{folder}", "--sizes", "a"), "--sizes must be whole numbers"),
         (("train", "retinanet_r18", "--data", "{folder}", "--train-split", "holiday"), "holiday"),
         (("train", "--resume"), "--resume needs the run folder"),
+        (("train", "--from", "retinanet_r18", "--data", "{folder}"), "has no trained weights in this"),
+        (("evaluate", "--sizes", "64", "--data", "{folder}"), "--sizes evaluates a MODEL on --data"),
+        (("train-classifier", "resnet10t", "--data", "{folder}", "--out", "x"), "one folder per class"),
         (("train", "retinanet_r18", "--data", "{folder}", "--set", "spin=1"), "spin: unexpected"),
         (
             ("train", "retinanet_r18", "--data", "{folder}", "--set", "arguments.backbone=resnet19"),

@@ -25,7 +25,9 @@ folder, resume, minutes = Path(sys.argv[1]), sys.argv[2] == "resume", float(sys.
 recipe = make_recipe(dict(
     model="retinanet_r18", data="shapes", arguments={"backbone": "resnet10t", "channels": 32},
     epochs=3, size=64, sizes=[64, 96], batch=4, workers=1, ema=0.9, lr=1e-3, seed=7,
-    checkpoint_minutes=minutes, evaluate_every=2, augment={"iou_crop": 0.3, "expand": 0.3},
+    checkpoint_minutes=minutes, evaluate_every=2, size_every=2, close_mosaic=1,
+    augment={"iou_crop": 0.3, "expand": 0.3, "mosaic": 0.4, "mixup": 0.5, "degrees": 5, "paste": 0.3},
+    tune={"freeze": 2, "unfreeze_every": 1},
 ))
 size = (64, 64)
 data = shapes(count=22, seed=0, size=size), shapes(count=5, seed=1, size=size)
