@@ -8,6 +8,7 @@ import pytest
 from gazehound import create, load
 from gazehound.boxes.iou import pairwise
 from gazehound.checkpoints.rebuild import save
+from gazehound.data import open_dataset
 from gazehound.data.shapes import shapes
 from gazehound.detectors.detector import Fittable
 from gazehound.detectors.hog_svm import HogSvm
@@ -225,3 +226,19 @@ def test_platt_recovers_a_sigmoid():
     assert fitted.margin(0.3) == pytest.approx((np.log(0.3 / 0.7) - fitted.offset) / fitted.slope)
     assert fit_platt(margins, np.zeros(20_000, bool)) == Platt()
     assert fit_platt(margins, margins < 0) == Platt()
+
+
+@pytest.mark.slow
+def test_the_bundled_template_finds_upright_persons(real_data):
+    """In 40 photographs its three best boxes hold every fifth upright person of 80 pixels or more."""
+    val = open_dataset(real_data / "coco-person-320", split="val")
+    detector = load("hog-person")
+    found, persons = 0, 0
+    for row in range(40):
+        sample = val[row]
+        width, height = (sample.boxes[:, k + 2] - sample.boxes[:, k] for k in (0, 1))
+        upright = (width >= 0.2 * height) & (width <= 0.6 * height) & (height >= 80) & ~sample.crowd
+        best = detector.predict(sample.image, score=0.0).boxes[:3]
+        found += (pairwise(sample.boxes[upright], best) >= 0.5).any(axis=1).sum()
+        persons += upright.sum()
+    assert found / persons >= 0.2, (found, persons)

@@ -14,6 +14,11 @@ ROWS: tuple[Entry, ...] = (
         "classical", None, "HOG blocks and a linear SVM slid over a pyramid; any class, any window",
     ),
     Entry(
+        "hog-person", "gazehound.detectors.hog_svm:hog_person", 2005, _HOG,
+        "classical", None, "HOG + SVM for upright persons, trained, in the package",
+        weights="hog_person.safetensors",
+    ),
+    Entry(
         "dpm", "gazehound.detectors.dpm:dpm", 2010, _DPM,
         "classical", None, "mixture of roots with deformable parts, latent SVM; runs voc-release5",
     ),

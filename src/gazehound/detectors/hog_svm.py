@@ -289,3 +289,8 @@ def _track(name: str, shown: bool, text: str, work: Sequence[Any]) -> Any:
 def hog_svm(classes: Classes, **options: Any) -> HogSvm:
     """Build an untrained detector; see :class:`HogSvm` for the options."""
     return HogSvm(classes, **options)
+
+
+def hog_person(classes: Classes | None = None, **options: Any) -> HogSvm:
+    """Build the detector of upright persons whose template ships with the package."""
+    return HogSvm(classes or Classes(("person",)), **{"window": (128, 64), **options})
