@@ -14,13 +14,14 @@ from rich.console import Console
 
 from gazehound.catalog import find
 from gazehound.checkpoints.rebuild import build
-from gazehound.cli.training import inherit, plan, start_from
+from gazehound.cli.training import inherit, plan
 from gazehound.detectors.network import Network
 from gazehound.errors import ConfigError, TrainingError
 from gazehound.reports.charts import Line, line_chart
 from gazehound.training.fit import complete, open_splits, source_of_batches
 from gazehound.training.range_test import RangeTest, range_test
 from gazehound.training.recipe import for_input
+from gazehound.training.transfer import start_from
 
 CSV, PLOT = "lr_range.csv", "lr_range.svg"
 
@@ -45,7 +46,7 @@ def run_range_test(
     if recipe.start_from:
         start_from(recipe.start_from, network, header, console)
     recipe, network.preprocess = for_input(recipe, network.preprocess)
-    recipe = complete(recipe, network)
+    recipe = complete(recipe, network, train)
     test = range_test(network, recipe, *source_of_batches(network, recipe, train))
     write_range_test(folder, test)
     console.print(f"plot     {folder / PLOT}", highlight=False, soft_wrap=True)

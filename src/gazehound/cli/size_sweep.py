@@ -106,8 +106,8 @@ def write_chart(file: Path, rows: Sequence[AtSize]) -> None:
     known = sorted(
         (row.per_second, 100 * row.AP, f"{row.size} px") for row in rows if row.AP is not None
     )
-    line = Line([speed for speed, _, _ in known], [score for _, score, _ in known])
-    chart = line_chart([line], "images per second", "AP, percent", marks=known)
+    lines = [Line([row[0] for row in known], [row[1] for row in known])] if known else []
+    chart = line_chart(lines, "images per second", "AP, percent", marks=known)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(str(chart), encoding="utf-8")
 

@@ -28,7 +28,7 @@ from gazehound.training import run_folder
 from gazehound.training.evaluating import evaluate
 from gazehound.training.fit import fit, open_splits
 from gazehound.training.recipe import Recipe, for_input, make_recipe, read_recipe
-from gazehound.training.transfer import read_source, transfer
+from gazehound.training.transfer import read_source, start_from
 
 if TYPE_CHECKING:
     from gazehound.checkpoints.native import Header
@@ -78,19 +78,16 @@ def inherit(changes: Mapping[str, Any], file: Path | None) -> dict[str, Any]:
 
     Without this, weights of a small variant would meet an architecture with other arguments.
     """
-    source = changes.get("start_from")
+    named = {k: v for k, v in changes.items() if k in ("model", "data", "start_from")}
+    base = None if file is None else read_recipe(file, **named)
+    source = changes.get("start_from") if base is None else base.start_from
     if source is None:
         return dict(changes)
     _, header = read_source(source)
-    base = (
-        read_recipe(file, **{k: v for k, v in changes.items() if k in ("model", "data")})
-        if file
-        else None
-    )
-    model = changes.get("model") or (base.model if base else header.detector)
+    model = changes.get("model", header.detector) if base is None else base.model
     if find(model).name != header.detector:
         return {**changes, "model": model}
-    given = {**(base.arguments if base else {}), **changes.get("arguments", {})}
+    given = {**({} if base is None else base.arguments), **changes.get("arguments", {})}
     arguments = {**without_pretraining(header.arguments), **given}
     return {**changes, "model": model, "arguments": arguments}
 
@@ -137,7 +134,7 @@ def train_on(
     else:
         assert isinstance(detector, Network)
         if recipe.start_from and not resume:  # a resumed run has its weights in its own folder
-            start_from(recipe.start_from, detector, header, console)
+            start_from(recipe.start_from, detector, header, console or Console(stderr=True))
         recipe, detector.preprocess = for_input(recipe, detector.preprocess)
         task = fit(
             detector,
@@ -152,21 +149,6 @@ def train_on(
     trained = Trained(detector, folder, evaluation, val, time.monotonic() - began)
     write_report(trained, recipe, train)
     return trained
-
-
-def start_from(source: str, network: Network, header: Header, console: Console | None) -> None:
-    """Take the weights of another detector where they fit, and print what became of each.
-
-    Raises:
-        ConfigError: the source is unknown, or nothing in it fits.
-        CheckpointError: the file is not a whole gazehound checkpoint.
-    """
-    tensors, known = read_source(source)
-    report = transfer(network, header, tensors, known)
-    if known.detector == header.detector:
-        network.preprocess = network.preprocess.changed(known.preprocess)
-    for line in report.lines(source):
-        (console or Console(stderr=True)).print(line, highlight=False, soft_wrap=True)
 
 
 def _fit_classical(

@@ -20,6 +20,7 @@ from gazehound.data import Dataset, available_splits, open_dataset
 from gazehound.data.anchor_shapes import input_shapes
 from gazehound.data.batching import (
     Collate,
+    Draw,
     EpochOrder,
     TrainingSamples,
     ValidationSamples,
@@ -39,10 +40,14 @@ from gazehound.training.recipe import Recipe
 from gazehound.training.task import DetectionTask
 
 
-def complete(recipe: Recipe, network: Network) -> Recipe:
+def complete(recipe: Recipe, network: Network, train: Dataset) -> Recipe:
     """Fill in what the recipe leaves to the machine: batch, accumulation, loader processes."""
-    size = max((recipe.size or network.preprocess.size, *recipe.sizes))
-    batch = recipe.batch or fitting_batch(network, size, recipe.precision)
+    batch = recipe.batch
+    if batch is None:
+        size = max((recipe.size or network.preprocess.size, *recipe.sizes))
+        samples, _ = source_of_batches(network, dataclasses.replace(recipe, batch=1), train)
+        one = Collate(samples.preprocess)([samples[Draw(0, 0, size)]])
+        batch = fitting_batch(network, one, size, recipe.precision)
     if recipe.total_batch is not None:
         batch = min(batch, recipe.total_batch)
     accumulate = recipe.accumulate or max(1, round((recipe.total_batch or batch) / batch))
@@ -110,7 +115,7 @@ def fit(
     """
     console = console or Console(stderr=True)
     train, val = data or open_splits(recipe)
-    recipe = complete(recipe, network)
+    recipe = complete(recipe, network, train)
     assert recipe.batch is not None
     assert recipe.workers is not None
     checkpoint = run_folder.claim(out, resume)
@@ -153,6 +158,7 @@ def fit(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
+        sync_batchnorm=recipe.tune.norm == "synchronised",
         log_every_n_steps=10,
     )
     with warnings.catch_warnings():

@@ -15,6 +15,7 @@ from gazehound.detectors.network import Network
 from gazehound.training.fit import fit, open_splits
 from gazehound.training.recipe import for_input, make_recipe
 from gazehound.training.task import DetectionTask
+from gazehound.training.transfer import start_from
 
 
 def fit_network(
@@ -34,6 +35,8 @@ def fit_network(
         {"model": header.detector, "arguments": header.arguments, "data": name, **options}
     )
     opened = open_splits(recipe) if isinstance(data, str | Path) else (data, validation)
+    if recipe.start_from and not resume:
+        start_from(recipe.start_from, network, header, console or Console(stderr=True))
     recipe, network.preprocess = for_input(recipe, network.preprocess)
     header = replace(header, preprocess=network.preprocess.to_dict())
     return fit(network, header, recipe, out, data=opened, resume=resume, console=console)

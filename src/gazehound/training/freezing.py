@@ -76,6 +76,11 @@ class Freezing(Callback):
         self.frozen, self.best, self.waited = state["frozen"], state["best"], state["waited"]
         self.apply()
 
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Find the norms again: synchronised ones have taken their place by now."""
+        self.norms = self._norms()
+        self.apply()
+
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:

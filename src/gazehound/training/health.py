@@ -15,8 +15,8 @@ from rich.console import Console
 from gazehound.metrics import Evaluation
 from gazehound.metrics.confusion import confusion
 from gazehound.records import Batch
+from gazehound.training.run_folder import HEALTH
 
-FILE = "health.txt"
 WITHOUT_POSITIVES = 20  # steps with truths but without a positive, before it is said
 TOLD = 5  # unreadable images named one by one
 STILL_ZERO = 3  # evaluations with AP 0 before it is said
@@ -37,7 +37,7 @@ class Health(Callback):
     """
 
     def __init__(self, folder: Path, console: Console) -> None:
-        self.file, self.console = folder / FILE, console
+        self.file, self.console = folder / HEALTH, console
         self.said: list[str] = []
         self.unreadable, self.barren = 0, 0
         self.losses: list[float] = []

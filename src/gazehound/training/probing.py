@@ -65,12 +65,11 @@ def seconds_per_step(network: Network, batch: Batch, precision: str) -> float:
     return seconds
 
 
-def bytes_per_image(network: Network, size: int, precision: str) -> int:
-    """Return what one image of ``size`` x ``size`` pixels keeps in memory between the two passes.
+def bytes_for_step(network: Network, batch: Batch, precision: str) -> int:
+    """Return what a batch keeps in memory between the two passes.
 
     Every tensor that autograd keeps is seen by a hook and its storage counted once, weights left out.
     """
-    device = next(network.parameters()).device
     known = {p.untyped_storage().data_ptr() for p in network.parameters()}
     kept: dict[int, int] = {}
 
@@ -83,46 +82,46 @@ def bytes_per_image(network: Network, size: int, precision: str) -> int:
     def back(tensor: Any) -> Any:
         return tensor
 
-    images = torch.zeros(1, 3, size, size, device=device)
-    targets = _one_box(size, device)
+    moved = batch.to(next(network.parameters()).device)
+    assert moved.targets is not None
     with untouched(network), torch.autograd.graph.saved_tensors_hooks(keep, back):
-        with autocast(precision, device):
-            loss = total_loss(network, images, targets)
+        with autocast(precision, moved.images.device):
+            loss = total_loss(network, moved.images, moved.targets)
         kept_bytes = sum(kept.values())
         del loss
     return kept_bytes
 
 
-def _one_box(size: int, device: torch.device) -> Targets:
-    boxes = torch.zeros(1, 8, 4, device=device)
-    boxes[0, 0] = torch.tensor([0.2, 0.2, 0.7, 0.7], device=device) * size
-    valid = torch.zeros(1, 8, dtype=torch.bool, device=device)
-    valid[0, 0] = True
-    return Targets(boxes, torch.zeros(1, 8, dtype=torch.int64, device=device), valid)
-
-
-def fitting_batch(network: Network, size: int, precision: str) -> int:
+def fitting_batch(network: Network, one: Batch, size: int, precision: str) -> int:
     """Return the largest power of two of images whose step fits the free memory, by measurement.
 
     On a GPU a real step of that batch is tried, and halved while memory runs out.
+
+    Args:
+        network: to be trained.
+        one: a batch of one image.
+        size: largest input size of the run, pixels; inputs are taken for squares of it.
+        precision: a recipe's word.
     """
     device = torch.device(machine.device_name())
     network.to(device)
     weights = sum(p.numel() * p.element_size() for p in network.parameters())
     room = SHARE * machine.free_memory() - STATES * weights
-    image = MARGIN * max(1, bytes_per_image(network, size, precision))
+    padded = size * size / (one.images.shape[-2] * one.images.shape[-1])
+    image = MARGIN * max(1.0, bytes_for_step(network, one, precision) * padded)
     fitting = max(1, min(machine.most_images(), int(room / image)))
     batch = 1 << (fitting.bit_length() - 1)
-    while device.type == "cuda" and batch > 1 and not _runs(network, size, batch, precision):
+    while device.type == "cuda" and batch > 1 and not _runs(network, one, size, batch, precision):
         batch //= 2
     return batch
 
 
-def _runs(network: Network, size: int, batch: int, precision: str) -> bool:
+def _runs(network: Network, one: Batch, size: int, batch: int, precision: str) -> bool:
+    """Say whether a step of ``batch`` copies of one image, as large as can be, fits the GPU."""
     device = next(network.parameters()).device
-    one = _one_box(size, device)
-    targets = one.mapped(lambda t: t.repeat(batch, *(1,) * (t.ndim - 1)))
     images = torch.zeros(batch, 3, size, size, device=device)
+    assert one.targets is not None
+    targets = one.targets.to(device).mapped(lambda t: t.repeat(batch, *(1,) * (t.ndim - 1)))
     try:
         with untouched(network), autocast(precision, device):
             total_loss(network, images, targets).backward()

@@ -12,6 +12,7 @@ from gazehound.data.batching import EpochOrder, TrainingSamples, training_loader
 from gazehound.detectors.network import Network
 from gazehound.records import Batch
 from gazehound.training import machine
+from gazehound.training.freezing import Freezing
 from gazehound.training.probing import autocast, total_loss, untouched
 from gazehound.training.recipe import Recipe
 from gazehound.training.schedules import make_optimizer, parameter_groups
@@ -78,7 +79,8 @@ def range_test(
     device = torch.device(machine.device_name())
     network.to(device).train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    groups = parameter_groups(network, recipe, 1.0)
+    freezing = Freezing(network, recipe.tune)
+    groups = parameter_groups(network, recipe, 1.0, freezing.learnable)
     optimizer = make_optimizer(groups, recipe)
     factors = [float(group["lr"]) for group in optimizer.param_groups]
     rates: list[float] = []
@@ -91,6 +93,7 @@ def range_test(
             rate = low * (high / low) ** (step / max(1, steps - 1))
             for group, factor in zip(optimizer.param_groups, factors, strict=True):
                 group["lr"] = rate * factor
+            freezing.hold_norms()
             loss = _step(network, optimizer, batch.to(device), recipe)
             mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
             current = mean / (1 - SMOOTHING ** (step + 1))

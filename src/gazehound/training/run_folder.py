@@ -6,6 +6,7 @@ best.safetensors    the detector with the best AP on the validation split so far
 last.safetensors    the detector of the last epoch
 history.csv         a row per epoch: losses, learning rate, COCO's numbers, seconds
 steps.csv           a row per optimiser step: losses, learning rate
+health.txt          what the run said about its own health, when there was something to say
 tensorboard/        the same for TensorBoard
 report.html         curves, tables and pictures
 """
@@ -22,6 +23,7 @@ from gazehound.errors import TrainingError
 RECIPE, RESUME = "recipe.yaml", "last.ckpt"
 BEST, LAST = "best.safetensors", "last.safetensors"
 HISTORY, STEPS, REPORT = "history.csv", "steps.csv", "report.html"
+HEALTH = "health.txt"
 
 
 class CsvLog:
@@ -86,7 +88,7 @@ def claim(folder: Path, resume: bool) -> Path | None:
             f"{folder}: holds a run already; go on with --resume, or give another --out"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (HISTORY, STEPS):
+    for name in (HISTORY, STEPS, HEALTH):
         (folder / name).unlink(missing_ok=True)
     return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from gazehound.detectors.network import Network
 from gazehound.errors import ConfigError
@@ -41,7 +42,12 @@ def _blocks(parts: list[tuple[str, nn.Module]]) -> int:
 
 
 def _openable(part: nn.Module) -> int:
-    """Return the number of weights in a part that has parts of its own; 0 for a single layer."""
+    """Return the number of weights in a part that has parts of its own; 0 for a single layer.
+
+    A norm is a single layer, even where its activation is a part of it (timm).
+    """
+    if isinstance(part, _BatchNorm):
+        return 0
     return sum(p.numel() for p in part.parameters()) if any(True for _ in part.children()) else 0
 
 

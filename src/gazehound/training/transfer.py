@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from gazehound.catalog import BY_NAME, WEIGHTS, find
@@ -190,6 +191,24 @@ def transfer(
         _without_counters([name for name in tensors if name not in own]),
         weights,
     )
+
+
+def start_from(source: str, network: Network, header: Header, console: Console) -> Transferred:
+    """Take the weights of another detector where they fit, and print what became of each.
+
+    From the same kind of detector its preprocessing is taken, too: the weights expect it.
+
+    Raises:
+        ConfigError: the source is unknown, or nothing in it fits.
+        CheckpointError: the file is not a whole gazehound checkpoint.
+    """
+    tensors, known = read_source(source)
+    report = transfer(network, header, tensors, known)
+    if known.detector == header.detector:
+        network.preprocess = network.preprocess.changed(known.preprocess)
+    for line in report.lines(source):
+        console.print(line, highlight=False, soft_wrap=True)
+    return report
 
 
 def _copy_rows(
