@@ -37,7 +37,6 @@ from gazehound.nn.postprocess import Found
 from gazehound.records import Classes, Targets
 
 NAMES = ("heat", "offset", "size", "depth", "dimensions", "orientation")
-LOSSES = ("heat", "offset", "size", "depth", "dimensions", "orientation")
 WEIGHTS = (1.0, 1.0, 0.1, 1.0, 1.0, 1.0)
 
 
@@ -107,7 +106,7 @@ class CenterNet3D(Network):
         means = torch.stack(stacks).mean(dim=0)
         return {
             name: weight * loss
-            for name, weight, loss in zip(LOSSES, self.weights, means, strict=True)
+            for name, weight, loss in zip(NAMES, self.weights, means, strict=True)
         }
 
     def _stack_losses(
@@ -115,17 +114,16 @@ class CenterNet3D(Network):
     ) -> Tensor:
         planar = point_losses(maps["heat"], maps["offset"], maps["size"], wanted, self.heat_loss)
         read = {name: read_cells(maps[name], wanted.cell) for name in NAMES[3:]}
-        spatial = []
-        for name, column, width in (("depth", "location", 3), ("dimensions", "dimensions", 3)):
-            value, known = column_of(targets, column, width)
-            if name == "depth":
-                value, predicted = value[..., 2:], depth_of(read[name])
-            else:
-                predicted = read[name]
-            spatial.append(masked_l1(predicted, value, (known & wanted.valid)[..., None]))
-        alpha, known = column_of(targets, "alpha", 1)
-        turn = orientation_loss(read["orientation"], alpha[..., 0], known & wanted.valid)
-        return torch.cat((planar, torch.stack((*spatial, turn))))
+        location, placed = column_of(targets, "location", 3)
+        dimensions, measured = column_of(targets, "dimensions", 3)
+        alpha, turned = column_of(targets, "alpha", 1)
+        placed, measured, turned = (known & wanted.valid for known in (placed, measured, turned))
+        spatial = (
+            masked_l1(depth_of(read["depth"]), location[..., 2:], placed[..., None]),
+            masked_l1(read["dimensions"], dimensions, measured[..., None]),
+            orientation_loss(read["orientation"], alpha[..., 0], turned),
+        )
+        return torch.cat((planar, torch.stack(spatial)))
 
     def decode(self, outputs: Points3D, sizes: Float[Tensor, "B 2"]) -> Found:
         """Take the best local maxima and read everything else there; clip boxes to the image content."""
