@@ -125,7 +125,7 @@ def test_errors(lesson):
         detector.fit(empty, progress=False)
     with pytest.raises(ConfigError, match="unknown scores of R-CNN 'sofmax'"):
         rcnn(classes, backbone="resnet10t", scores="sofmax")
-    with pytest.raises(ConfigError, match="proposals of at least 1"):
+    with pytest.raises(ConfigError, match="R-CNN needs proposals above 0; got 0"):
         rcnn(classes, backbone="resnet10t", proposals=0)
     with pytest.raises(CheckpointError, match=r"the file has no '0\.svm\.numbers'"):
         detector.load_arrays(detector.arrays())

@@ -84,11 +84,9 @@ class RCNN:
     ) -> None:
         if scores not in SCORES:
             raise unknown_name("scores of R-CNN", scores, SCORES)
-        if proposals < 1 or pairs < 0 or penalty <= 0:
-            raise ConfigError(
-                "R-CNN needs proposals of at least 1, pairs of at least 0 and a penalty above 0; "
-                f"got {proposals}, {pairs}, {penalty}"
-            )
+        for name, number in (("proposals", proposals), ("pairs", pairs), ("penalty", penalty)):
+            if number <= 0:
+                raise ConfigError(f"R-CNN needs {name} above 0; got {number}")
         self.classes, self.network = classes, network.eval()
         self.proposer: Proposer = proposer or SelectiveSearch()
         self.proposals, self.scores, self.context = proposals, scores, context
@@ -105,11 +103,9 @@ class RCNN:
     def predict(
         self, images: Sequence[NDArray[np.uint8]], *, score: float | None = None
     ) -> list[Detections]:
-        """Detect on (H, W, 3) uint8 RGB images of any sizes.
+        """Detect on (H, W, 3) uint8 RGB images of any sizes, one after the other.
 
-        Args:
-            images: each is worked on alone.
-            score: the lowest probability kept (the detector's own limit applies first).
+        ``score`` is the lowest probability kept; the detector's own limit applies first.
 
         Raises:
             ConfigError: the detector has not been trained.
@@ -126,12 +122,12 @@ class RCNN:
         if self.scores == "svm":
             scores = torch.from_numpy(models.probabilities(fc7))
         deltas = torch.from_numpy(models.deltas(pool5))  # R x K x 4
-        moved = self.coder.decode(deltas, torch.from_numpy(boxes)[:, None])
-        moved = clip(moved, height, width)
+        moved = clip(self.coder.decode(deltas, torch.from_numpy(boxes)[:, None]), height, width)
         found = decode_regions(scores[None], moved[None], self.limits)
         keep = found.valid[0] & (found.scores[0] >= score)
-        columns = (c[0][keep].numpy() for c in (found.boxes, found.scores, found.labels))
-        return Detections(*columns, self.classes, (height, width))
+        columns = found.boxes, found.scores, found.labels
+        boxes, best, labels = (column[0][keep].numpy() for column in columns)
+        return Detections(boxes, best, labels, self.classes, (height, width))
 
     def features(self, image: NDArray[np.uint8], boxes: FloatArray) -> Features:
         """Return fc7 (R, D), pool5 (R, E) and the logits (R, K + 1) of regions of an image."""
@@ -169,17 +165,17 @@ class RCNN:
         self, dataset: Dataset, truths: Sequence[RegionTruths], seed: int, progress: bool
     ) -> None:
         """Phase 1: a classifier of K + 1 classes, a quarter of each batch with an object."""
-        rules, background = self.tuning, len(self.classes)
         draws = RegionDraws(
             lambda row: self._normalised(_picture(dataset, row)),
             [own.boxes for own in truths],
-            [own.region_labels(background) for own in truths],
+            [own.region_labels(len(self.classes)) for own in truths],
             self.network,
-            rules,
+            self.tuning,
             self.context,
             seed,
         )
-        fine_tune(self.network, draws, rules, _bar(range(rules.steps), "1: fine-tuning", progress))
+        steps = _bar(range(self.tuning.steps), "1: fine-tuning", progress)
+        fine_tune(self.network, draws, self.tuning, steps)
 
     def _learn_from_features(
         self, dataset: Dataset, truths: Sequence[RegionTruths], seed: int, progress: bool
@@ -234,11 +230,7 @@ class RCNN:
         return {**network, **(self.models.arrays() if self.models else {})}
 
     def load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take a learned state.
-
-        Raises:
-            CheckpointError: an array is missing, or does not fit the network or the classes.
-        """
+        """Take a learned state; CheckpointError when an array is missing or does not fit."""
         state = {n[8:]: torch.from_numpy(a) for n, a in arrays.items() if n.startswith("network.")}
         try:
             models = RegionModels.of_arrays(arrays, len(self.classes), scorers=self.scores == "svm")
@@ -246,8 +238,8 @@ class RCNN:
         except KeyError as error:
             raise CheckpointError(f"the file has no {error} of this R-CNN") from None
         except RuntimeError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise CheckpointError(f"the file's network is another: {reason}") from None
+            last = str(error).splitlines()[-1].strip()
+            raise CheckpointError(f"the network is another: {last}") from None
         self.models = models
 
 

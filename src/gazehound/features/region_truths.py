@@ -35,7 +35,7 @@ class RegionTruths:
     @property
     def overlap(self) -> FloatArray:
         """Return (R,) the best IoU with any object; 0 where there is none."""
-        return self.overlaps.max(axis=1, initial=0.0)
+        return np.asarray(self.overlaps.max(axis=1, initial=0.0), np.float32)
 
     @property
     def truth(self) -> IntArray:
@@ -48,15 +48,17 @@ class RegionTruths:
         """Return (R,) the class of each region's best object, or the background under this IoU."""
         if not len(self.objects):
             return np.full(len(self.boxes), background, np.int64)
-        return np.where(self.overlap >= iou, self.labels[self.truth], background)
+        labels = np.where(self.overlap >= iou, self.labels[self.truth], background)
+        return np.asarray(labels, np.int64)
 
     def beside(self, label: int, iou: float) -> IntArray:
         """Return the rows of regions that overlap every object of a class by less than ``iou``."""
         own = self.overlaps[:, self.labels == label]
-        return np.flatnonzero(own.max(axis=1, initial=0.0) < iou)
+        return np.flatnonzero(own.max(axis=1, initial=0.0) < iou).astype(np.int64)
 
     def near(self, label: int, iou: float) -> IntArray:
         """Return the rows of regions whose best object is of a class and overlaps by ``iou``."""
         if not len(self.objects):
             return np.zeros(0, np.int64)
-        return np.flatnonzero((self.labels[self.truth] == label) & (self.overlap >= iou))
+        rows = np.flatnonzero((self.labels[self.truth] == label) & (self.overlap >= iou))
+        return rows.astype(np.int64)

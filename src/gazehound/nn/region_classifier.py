@@ -42,8 +42,9 @@ class RegionClassifier(nn.Module):
         self.side = CLASSICS[name].side if self.classic else 224
         outputs = classes + 1
         if self.classic:
-            options = {"pretrained": pretrained, "hidden": hidden}
-            self.network: Any = classic_network(name, outputs=outputs, **options)
+            self.network: Any = classic_network(
+                name, pretrained=pretrained, hidden=hidden, outputs=outputs
+            )
         elif isinstance(pretrained, str):
             raise ConfigError(f"a file of weights serves {', '.join(CLASSICS)}; got '{name}'")
         else:

@@ -18,26 +18,28 @@ from gazehound.errors import ConfigError
 
 def truncated(layer: nn.Linear, rank: int) -> nn.Sequential:
     """Return the best pair of layers of this rank (in the least squares of the weights)."""
-    pair = thin_pair(layer, rank)
+    first, second = _thin_layers(layer, rank)
     left, values, right = torch.linalg.svd(layer.weight.detach().double(), full_matrices=False)
     with torch.no_grad():
-        pair[0].weight.copy_(values[:rank, None] * right[:rank])
-        pair[1].weight.copy_(left[:, :rank])
+        first.weight.copy_(values[:rank, None] * right[:rank])
+        second.weight.copy_(left[:, :rank])
         if layer.bias is not None:
-            pair[1].bias.copy_(layer.bias)
-    return pair
+            second.bias.copy_(layer.bias)
+    return nn.Sequential(first, second)
 
 
 def thin_pair(layer: nn.Linear, rank: int) -> nn.Sequential:
     """Return a fresh pair of layers in place of one; ConfigError when the rank does not fit it."""
+    return nn.Sequential(*_thin_layers(layer, rank))
+
+
+def _thin_layers(layer: nn.Linear, rank: int) -> tuple[nn.Linear, nn.Linear]:
     most = min(layer.in_features, layer.out_features)
     if not 1 <= rank <= most:
         raise ConfigError(f"a layer of rank {most} can be cut to 1..{most}; got {rank}")
-    place = {"device": layer.weight.device, "dtype": layer.weight.dtype}
-    return nn.Sequential(
-        nn.Linear(layer.in_features, rank, bias=False, **place),
-        nn.Linear(rank, layer.out_features, bias=layer.bias is not None, **place),
-    )
+    first = nn.Linear(layer.in_features, rank, bias=False)
+    second = nn.Linear(rank, layer.out_features, bias=layer.bias is not None)
+    return first.to(layer.weight), second.to(layer.weight)
 
 
 def with_thin_layers(
