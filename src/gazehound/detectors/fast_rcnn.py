@@ -235,12 +235,13 @@ def fast_rcnn_c4(
     backbone: str = "resnet50",
     pretrained: bool = False,
     norm: str | None = None,
+    cells: int = 14,
     **rest: Any,
 ) -> FastRCNN:
-    """Fast R-CNN on a ResNet: stages 1 to 3 see the image, stage 4 each region of 14 x 14 cells."""
+    """Fast R-CNN on a ResNet: stages 1 to 3 see the image, stage 4 each region of ``cells`` squared."""
     body = Backbone(backbone, (16,), pretrained=pretrained, norm=norm)
     stage = StageBody(backbone, pretrained=pretrained, norm=norm)
-    pool = RegionPool((16,), RoIPool(14))
+    pool = RegionPool((16,), RoIPool(cells))
     return assembled(classes, preprocess, body, pool, stage, **rest)
 
 

@@ -94,7 +94,8 @@ class RegionHead(nn.Module):
         if self.sample is None:
             boxes, labels, truths = columns
             return Labelled(boxes, match.counted, match.positive, labels, truths)
-        drawn = self.sample(match, draw_of(proposals.boxes))
+        counted = proposals.boxes * proposals.valid[..., None]  # padding has no say in the draw
+        drawn = self.sample(match, draw_of(counted))
         boxes, labels, truths = (drawn.rows(column) for column in columns)
         return Labelled(boxes, drawn.valid, drawn.positive, labels, truths)
 
