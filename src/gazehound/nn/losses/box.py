@@ -80,7 +80,7 @@ class IoULoss:
         self,
         deltas: Float[Tensor, "B L D"],
         truths: Float[Tensor, "B L 4"],
-        anchors: Float[Tensor, "L 4"],
+        anchors: Float[Tensor, "... L 4"],
         positive: Bool[Tensor, "B L"],
         coder: Coder,
         weights: Float[Tensor, "B L"] | None = None,
@@ -94,7 +94,7 @@ class IoULoss:
         self,
         boxes: Float[Tensor, "B L 4"],
         truths: Float[Tensor, "B L 4"],
-        anchors: Float[Tensor, "L 4"],
+        anchors: Float[Tensor, "... L 4"],
         positive: Bool[Tensor, "B L"],
         weights: Float[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, " B"]:
