@@ -135,7 +135,7 @@ class IntegralCoder:
         """Return the expectation of each side, in units; S is 4 times the number of bins."""
         bins = torch.arange(self.reach + 1, device=logits.device, dtype=logits.dtype)
         shares: Tensor = logits.unflatten(-1, (4, self.reach + 1)).softmax(dim=-1)
-        return shares @ bins
+        return (shares * bins).sum(dim=-1)  # not a product of matrices: autocast would round it
 
     def decode(
         self, deltas: Float[Tensor, "*N S"], anchors: Float[Tensor, "*M 4"]

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gazehound.errors import ConfigError
 from gazehound.nn.anchors import AnchorGrid
+from gazehound.nn.aspect_anchors import AspectAnchors
 from gazehound.nn.assigners.assignment import Assignment
 from gazehound.records import Targets
 
@@ -100,7 +101,7 @@ class Assigner(Protocol):
 
 
 def lay_out(
-    grid: AnchorGrid, pyramid: Sequence[Tensor], images: Float[Tensor, "B 3 H W"]
+    grid: AnchorGrid | AspectAnchors, pyramid: Sequence[Tensor], images: Float[Tensor, "B 3 H W"]
 ) -> Candidates:
     """Return the candidates of a grid on a pyramid of feature maps.
 

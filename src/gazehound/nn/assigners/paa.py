@@ -65,7 +65,8 @@ class PAAAssigner:
         miss = focal_loss(logits, torch.zeros_like(logits))
         own = logits.gather(2, labels[..., None])[..., 0]
         hit = focal_loss(own, torch.ones_like(own)) - focal_loss(own, torch.zeros_like(own))
-        return miss.sum(dim=2) + hit + self.box_weight * (1 - giou(boxes, truths))
+        apart: Tensor = 1 - giou(boxes, truths)
+        return miss.sum(dim=2) + hit + self.box_weight * apart
 
     def _candidates(
         self, candidates: Candidates, near: Assignment, loss: Tensor, targets: Targets
