@@ -130,6 +130,20 @@ def test_import_from_a_file_and_reload(tmp_path):
     assert again.preprocess.filter == "torchvision"
 
 
+def test_a_whole_tail_is_known_by_its_channels(monkeypatch):
+    """As torchvision builds SSDLite when it starts from ImageNet weights."""
+    from torchvision.models.detection import ssdlite
+
+    build = ssdlite.mobilenet_v3_large
+    monkeypatch.setattr(
+        ssdlite, "mobilenet_v3_large", lambda **options: build(**{**options, "reduced_tail": False})
+    )
+    theirs = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=3)
+    ours, header = SSD_IMPORTERS["ssdlite320"](theirs.state_dict(), "ssdlite320")
+    assert header.arguments == {"reduced": False}
+    assert ours.backbone.channels == [672, 960]
+
+
 def test_a_wrong_file_is_one_line():
     with torch.device("meta"):
         state = ssdlite320_mobilenet_v3_large(
