@@ -22,7 +22,9 @@ from gazehound.data.preprocess import Preprocess
 from gazehound.detectors.network import Network
 from gazehound.errors import unknown_name
 from gazehound.nn.aspect_anchors import AspectAnchors
+from gazehound.nn.assigners.assigner import Assigner, Candidates, Predictions, lay_out
 from gazehound.nn.assigners.max_iou import MaxIoUAssigner
+from gazehound.nn.assigners.named import make_assigner
 from gazehound.nn.backbones import Backbone
 from gazehound.nn.coders import DeltaCoder
 from gazehound.nn.heads.separable import SeparableHead
@@ -44,12 +46,17 @@ class Dense:
     Attributes:
         logits: (B, L, K) class logits of all anchors.
         deltas: (B, L, 4) box deltas from the anchors.
-        anchors: (L, 4) ``xyxy`` in pixels of the network input.
+        candidates: the L anchors, ``xyxy`` in pixels of the network input, level by level.
     """
 
     logits: Float[Tensor, "B L K"]
     deltas: Float[Tensor, "B L 4"]
-    anchors: Float[Tensor, "L 4"]
+    candidates: Candidates
+
+    @property
+    def anchors(self) -> Float[Tensor, "L 4"]:
+        """Return the anchors of all levels."""
+        return self.candidates.boxes
 
 
 class EfficientDet(Network):
@@ -79,7 +86,7 @@ class EfficientDet(Network):
         head: SeparableHead | None = None,
         anchors: AspectAnchors | None = None,
         coder: DeltaCoder | None = None,
-        assigner: MaxIoUAssigner | None = None,
+        assigner: Assigner | None = None,
         class_loss: FocalLoss | None = None,
         box_loss: BoxLoss | None = None,
         box_weight: float = BOX_WEIGHT * HUBER_DELTA,
@@ -101,13 +108,14 @@ class EfficientDet(Network):
         """Compute the logits, deltas and anchors of a batch."""
         pyramid = self.neck(self.backbone(images))  # P3..P7, each B x C x H/s x W/s
         logits, deltas = self.head(pyramid)  # B x L x K, B x L x 4
-        grids = [(p.shape[-2], p.shape[-1]) for p in pyramid]
-        anchors = self.anchors(grids, (images.shape[-2], images.shape[-1]))  # L x 4
-        return Dense(logits, deltas, anchors)
+        return Dense(logits, deltas, lay_out(self.anchors, pyramid, images))
 
     def losses(self, outputs: Dense, targets: Targets) -> dict[str, Tensor]:
         """Return ``class`` and ``box``, divided by one more than the positive anchors of the batch."""
-        match = self.assign(outputs.anchors, targets)
+        with torch.no_grad():
+            decoded = self.coder.decode(outputs.deltas.float(), outputs.anchors)
+            predictions = Predictions(outputs.logits, decoded)
+        match = self.assign(outputs.candidates, targets, predictions)
         labels, boxes = match.labels_of(targets), match.boxes_of(targets)
         class_loss = self.class_loss(outputs.logits, labels, match.positive, match.counted)
         box_loss = self.box_loss(outputs.deltas, boxes, outputs.anchors, match.positive, self.coder)
@@ -175,6 +183,7 @@ def efficientdet(
     depth: int | None = None,
     momentum: float = 0.01,
     tensorflow: bool = False,
+    assigner: str | None = None,
     limits: Mapping[str, Any] | None = None,
 ) -> EfficientDet:
     """Build EfficientDet.
@@ -191,6 +200,7 @@ def efficientdet(
         depth: of the towers; default that of the scale.
         momentum: of the norms of pyramid and towers, in PyTorch's sense.
         tensorflow: with the paddings and the redundant biases of weights from TensorFlow.
+        assigner: another than the paper's, by name (see :func:`make_assigner`).
         limits: fields of :class:`Limits` that differ from this detector's defaults.
 
     Raises:
@@ -219,6 +229,7 @@ def efficientdet(
         neck,
         head,
         anchors,
+        assigner=make_assigner(assigner) if assigner else None,
         limits=Limits(**{"score": 0.01, "per_level": 5000, **(limits or {})}),
     )
 
