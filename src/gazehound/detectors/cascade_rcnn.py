@@ -11,7 +11,6 @@ at test than it learned from. Each stage here learns from what the stage before 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,25 +26,15 @@ from gazehound.nn.heads.region import RegionHead
 from gazehound.nn.heads.rpn import RPNHead
 from gazehound.nn.necks.fpn import FPN
 from gazehound.nn.postprocess import Found, Limits, decode_regions
-from gazehound.nn.proposals import ProposalLimits
-from gazehound.nn.rpn import AnchorOutputs, ProposalNetwork, input_sizes
-from gazehound.nn.two_stage import known_dialect, pyramid_anchors, region_align, stride_first
+from gazehound.nn.rpn import AnchorOutputs, ProposalNetwork, input_sizes, proposal_network
+from gazehound.nn.two_stage import (
+    TwoStage,
+    known_dialect,
+    pyramid_anchors,
+    region_align,
+    stride_first,
+)
 from gazehound.records import Classes, Targets
-
-
-@dataclass(frozen=True)
-class Cascade:
-    """What Cascade R-CNN computes before it knows where to look.
-
-    Attributes:
-        maps: the feature maps, finest first.
-        first: outputs of the proposal network.
-        image: (height, width) of the network input, pixels.
-    """
-
-    maps: list[Tensor]
-    first: AnchorOutputs
-    image: tuple[int, int]
 
 
 class CascadeRCNN(Network):
@@ -84,13 +73,13 @@ class CascadeRCNN(Network):
         self.weights = tuple(weights)
         self.limits = limits or Limits()
 
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Cascade:
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> TwoStage[AnchorOutputs]:
         """Compute the feature maps and the proposal network's outputs."""
         maps = self.neck(self.backbone(images))  # P2..P6
         image = (images.shape[-2], images.shape[-1])
-        return Cascade(maps, self.rpn(maps, image), image)
+        return TwoStage(maps, self.rpn(maps, image), image)
 
-    def losses(self, outputs: Cascade, targets: Targets) -> dict[str, Tensor]:
+    def losses(self, outputs: TwoStage[AnchorOutputs], targets: Targets) -> dict[str, Tensor]:
         """Return the proposal network's losses and, weighted, ``class_k`` and ``box_k`` of each stage."""
         losses = self.rpn.losses(outputs.first, targets)
         sizes = input_sizes(outputs.first.objectness, outputs.image)
@@ -103,7 +92,7 @@ class CascadeRCNN(Network):
             proposals = refined(stage, deltas, regions.boxes, regions.valid, sizes)
         return losses
 
-    def decode(self, outputs: Cascade, sizes: Float[Tensor, "B 2"]) -> Found:
+    def decode(self, outputs: TwoStage[AnchorOutputs], sizes: Float[Tensor, "B 2"]) -> Found:
         """Run each stage on the boxes of the one before; mean of the classes, boxes of the last."""
         proposals = self.rpn.propose(outputs.first, sizes).shortened()
         scores = []
@@ -156,13 +145,8 @@ def cascade_rcnn(
     pool = region_align(strides, 7, dialect)
     stages = cascade_heads(pool, channels, len(classes), hidden=hidden, regions=regions)
     anchors = pyramid_anchors(dialect)
-    learning = {"per_level": 2000, "per_image": 2000, **(learning_proposals or {})}
-    network = ProposalNetwork(
-        RPNHead(channels, anchors.per_cell),
-        anchors,
-        limits=ProposalLimits(**(proposals or {})),
-        learning_limits=ProposalLimits(**learning),
-    )
+    head = RPNHead(channels, anchors.per_cell)
+    network = proposal_network(head, anchors, proposals, learning_proposals)
     return CascadeRCNN(
         classes,
         preprocess or Preprocess(),

@@ -13,7 +13,6 @@ Few good proposals instead of many: 300, of which a second stage with a threshol
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from jaxtyping import Float
@@ -33,26 +32,11 @@ from gazehound.nn.postprocess import Found, Limits
 from gazehound.nn.proposals import ProposalLimits
 from gazehound.nn.rpn import input_sizes
 from gazehound.nn.samplers import BalancedSampler
-from gazehound.nn.two_stage import region_align
+from gazehound.nn.two_stage import TwoStage, region_align
 from gazehound.records import Classes, Targets
 
 CLASS_WEIGHT = 1.5  # of the second stage's class loss
 SCORE = 0.001  # lowest score kept
-
-
-@dataclass(frozen=True)
-class Refined:
-    """What the network computes before it knows where to look.
-
-    Attributes:
-        maps: the feature maps, finest first.
-        first: outputs of both stages of the proposal network.
-        image: (height, width) of the network input, pixels.
-    """
-
-    maps: list[Tensor]
-    first: CascadeOutputs
-    image: tuple[int, int]
 
 
 class CascadeRPN(Network):
@@ -83,13 +67,13 @@ class CascadeRPN(Network):
         self.rpn, self.region = rpn, region
         self.limits = limits or Limits(score=SCORE)
 
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Refined:
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> TwoStage[CascadeOutputs]:
         """Compute the feature maps and the proposal network's two stages."""
         maps = self.neck(self.backbone(images))  # P2..P6
         image = (images.shape[-2], images.shape[-1])
-        return Refined(maps, self.rpn(maps, image), image)
+        return TwoStage(maps, self.rpn(maps, image), image)
 
-    def losses(self, outputs: Refined, targets: Targets) -> dict[str, Tensor]:
+    def losses(self, outputs: TwoStage[CascadeOutputs], targets: Targets) -> dict[str, Tensor]:
         """Return the proposal network's three losses, ``class`` and ``box``."""
         sizes = input_sizes(outputs.first.objectness, outputs.image)
         proposals = self.rpn.propose(outputs.first, sizes, learning=True)
@@ -99,7 +83,7 @@ class CascadeRPN(Network):
         first = self.rpn.losses(outputs.first, targets)
         return {**first, "class": CLASS_WEIGHT * second["class"], "box": second["box"]}
 
-    def decode(self, outputs: Refined, sizes: Float[Tensor, "B 2"]) -> Found:
+    def decode(self, outputs: TwoStage[CascadeOutputs], sizes: Float[Tensor, "B 2"]) -> Found:
         """Propose, classify and refine once more, suppress per class."""
         proposals = self.rpn.propose(outputs.first, sizes).shortened()
         return self.region.detect(outputs.maps, proposals, sizes, self.limits)

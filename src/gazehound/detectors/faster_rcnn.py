@@ -14,7 +14,6 @@ from balanced samples, since nearly all anchors and most proposals are backgroun
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from jaxtyping import Float
@@ -25,12 +24,7 @@ from gazehound.detectors.network import Network
 from gazehound.errors import ConfigError
 from gazehound.nn.anchors import AnchorGrid
 from gazehound.nn.backbones import Backbone
-from gazehound.nn.heads.box import (
-    BoxPredictor,
-    ConvolutionalBody,
-    FullyConnectedBody,
-    StageBody,
-)
+from gazehound.nn.heads.box import BoxPredictor, ConvolutionalBody, FullyConnectedBody, StageBody
 from gazehound.nn.heads.region import RegionHead
 from gazehound.nn.heads.rpn import RPNHead
 from gazehound.nn.losses.regions import ObjectnessClasses, SoftmaxClasses
@@ -38,10 +32,10 @@ from gazehound.nn.mobilenet_maps import MobileNetMaps
 from gazehound.nn.necks.fpn import FPN
 from gazehound.nn.pooling import RegionPool
 from gazehound.nn.postprocess import Found, Limits
-from gazehound.nn.proposals import ProposalLimits
-from gazehound.nn.rpn import AnchorOutputs, ProposalNetwork, input_sizes
+from gazehound.nn.rpn import AnchorOutputs, ProposalNetwork, input_sizes, proposal_network
 from gazehound.nn.samplers import BalancedSampler
 from gazehound.nn.two_stage import (
+    TwoStage,
     dilate_first,
     known_dialect,
     pyramid_anchors,
@@ -50,21 +44,6 @@ from gazehound.nn.two_stage import (
     stride_first,
 )
 from gazehound.records import Classes, Targets
-
-
-@dataclass(frozen=True)
-class TwoStage:
-    """What Faster R-CNN computes before it knows where to look.
-
-    Attributes:
-        maps: the feature maps, finest first.
-        first: outputs of the proposal network.
-        image: (height, width) of the network input, pixels.
-    """
-
-    maps: list[Tensor]
-    first: AnchorOutputs
-    image: tuple[int, int]
 
 
 class FasterRCNN(Network):
@@ -95,13 +74,13 @@ class FasterRCNN(Network):
         self.rpn, self.region = rpn, region
         self.limits = limits or Limits()
 
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> TwoStage:
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> TwoStage[AnchorOutputs]:
         """Compute the feature maps and the first stage of a batch."""
         maps = self.neck(self.backbone(images))  # P2..P6, each B x 256 x H/s x W/s
         image = (images.shape[-2], images.shape[-1])
         return TwoStage(maps, self.rpn(maps, image), image)
 
-    def losses(self, outputs: TwoStage, targets: Targets) -> dict[str, Tensor]:
+    def losses(self, outputs: TwoStage[AnchorOutputs], targets: Targets) -> dict[str, Tensor]:
         """Return the losses of both stages; the truths count as proposals, too."""
         sizes = input_sizes(outputs.first.objectness, outputs.image)
         proposals = self.rpn.propose(outputs.first, sizes, learning=True)
@@ -110,7 +89,7 @@ class FasterRCNN(Network):
         second = self.region.losses(logits, deltas, regions)
         return {**self.rpn.losses(outputs.first, targets), **second}
 
-    def decode(self, outputs: TwoStage, sizes: Float[Tensor, "B 2"]) -> Found:
+    def decode(self, outputs: TwoStage[AnchorOutputs], sizes: Float[Tensor, "B 2"]) -> Found:
         """Propose, classify and refine the proposals, suppress per class."""
         proposals = self.rpn.propose(outputs.first, sizes).shortened()
         return self.region.detect(outputs.maps, proposals, sizes, self.limits)
@@ -122,7 +101,7 @@ def assembled(
     backbone: nn.Module,
     neck: nn.Module,
     rpn: tuple[RPNHead, AnchorGrid],
-    region: tuple[RegionPool, nn.Module],
+    region: tuple[RegionPool, FullyConnectedBody | ConvolutionalBody | StageBody],
     *,
     agnostic: bool = False,
     objectness: bool = False,
@@ -148,25 +127,16 @@ def assembled(
         limits: fields of :class:`Limits` that differ from its defaults.
     """
     pool, body = region
-    predictor = BoxPredictor(int(body.channels), len(classes), agnostic=agnostic)
-    learning = {"per_level": 2000, "per_image": 2000, **(learning_proposals or {})}
+    predictor = BoxPredictor(body.channels, len(classes), agnostic=agnostic)
+    sampler = BalancedSampler(regions, 0.25)
+    class_loss = ObjectnessClasses() if objectness else SoftmaxClasses()
     return FasterRCNN(
         classes,
         preprocess or Preprocess(),
         backbone,
         neck,
-        ProposalNetwork(
-            *rpn,
-            limits=ProposalLimits(**(proposals or {})),
-            learning_limits=ProposalLimits(**learning),
-        ),
-        RegionHead(
-            pool,
-            body,
-            predictor,
-            sampler=BalancedSampler(regions, 0.25),
-            class_loss=ObjectnessClasses() if objectness else SoftmaxClasses(),
-        ),
+        proposal_network(*rpn, proposals, learning_proposals),
+        RegionHead(pool, body, predictor, sampler=sampler, class_loss=class_loss),
         Limits(**(limits or {})),
     )
 
@@ -205,15 +175,13 @@ def faster_rcnn(
         ConfigError: ``version`` or ``dialect`` is unknown.
     """
     if version not in (1, 2):
-        raise ConfigError(
-            f"version must be 1 (the paper) or 2 (torchvision's _v2); got {version!r}"
-        )
+        raise ConfigError(f"version must be 1 (the paper) or 2 (torchvision's); got {version!r}")
     strides = (4, 8, 16, 32)
     body = Backbone(backbone, strides, pretrained=pretrained, norm=norm, norm_eps=norm_eps)
     if known_dialect(dialect) == "detectron2":
         stride_first(body)
     neck = FPN(body.channels, channels, extra="pool", norm=nn.BatchNorm2d if version == 2 else None)
-    per_region = (ConvolutionalBody if version == 2 else FullyConnectedBody)(channels, 7, hidden)
+    per_region = (FullyConnectedBody if version == 1 else ConvolutionalBody)(channels, 7, hidden)
     first = RPNHead(channels, 3, depth=version), pyramid_anchors(dialect)
     second = region_align(strides, 7, dialect), per_region
     return assembled(classes, preprocess, body, neck, first, second, **rest)
@@ -271,6 +239,24 @@ def faster_rcnn_mobilenet_320(classes: Classes, **options: Any) -> FasterRCNN:
     return faster_rcnn_mobilenet(classes, **{**small, **options})
 
 
+def _on_one_map(
+    classes: Classes,
+    preprocess: Preprocess | None,
+    body: Backbone,
+    region: tuple[RegionPool, FullyConnectedBody | StageBody],
+    dialect: str,
+    rest: dict[str, Any],
+) -> FasterRCNN:
+    """Put a detector without a pyramid together; all anchor sizes lie on its one map of stride 16."""
+    anchors = single_map_anchors((16,), dialect)
+    first = RPNHead(body.channels[0], anchors.per_cell), anchors
+    # A single map has all the candidates that a pyramid spreads over its levels.
+    rest["proposals"] = {"per_level": 6000, **rest.get("proposals", {})}
+    rest["learning_proposals"] = {"per_level": 12000, **rest.get("learning_proposals", {})}
+    preprocess = preprocess or Preprocess(multiple=16)
+    return assembled(classes, preprocess, body, nn.Identity(), first, region, **rest)
+
+
 def faster_rcnn_c4(
     classes: Classes,
     *,
@@ -281,22 +267,14 @@ def faster_rcnn_c4(
     dialect: str = "gazehound",
     **rest: Any,
 ) -> FasterRCNN:
-    """Faster R-CNN on C4 (He et al. 2016, appendix A): stages 1 to 3 see the image, stage 4 each region.
-
-    Nothing else is as costly per region; nothing else shares as much of the backbone.
-    """
+    """Faster R-CNN on C4 (He et al. 2016, appendix A): stages 1 to 3 see the image, stage 4 each region."""
     body = Backbone(backbone, (16,), pretrained=pretrained, norm=norm)
     stage = StageBody(backbone, pretrained=pretrained, norm=norm)
     if known_dialect(dialect) == "detectron2":
-        stride_first(body), stride_first(stage)
-    anchors = single_map_anchors((16,), dialect)
-    first = RPNHead(body.channels[0], anchors.per_cell), anchors
-    second = region_align((16,), 14, dialect), stage
-    # A single map has all the candidates that a pyramid spreads over its levels.
-    rest["proposals"] = {"per_level": 6000, **rest.get("proposals", {})}
-    rest["learning_proposals"] = {"per_level": 12000, **rest.get("learning_proposals", {})}
-    preprocess = preprocess or Preprocess(multiple=16)
-    return assembled(classes, preprocess, body, nn.Identity(), first, second, **rest)
+        stride_first(body)
+        stride_first(stage)
+    region = region_align((16,), 14, dialect), stage
+    return _on_one_map(classes, preprocess, body, region, dialect, rest)
 
 
 def faster_rcnn_dc5(
@@ -313,11 +291,8 @@ def faster_rcnn_dc5(
     """Faster R-CNN on a dilated C5 of stride 16 (Dai et al. 2017, section 4.1, and Detectron2's DC5)."""
     body = Backbone(backbone, (16,), pretrained=pretrained, norm=norm, output_stride=16)
     if known_dialect(dialect) == "detectron2":
+        stride_first(body)
         dilate_first(body.body.layer4)
-    channels, anchors = body.channels[0], single_map_anchors((16,), dialect)
-    first = RPNHead(channels, anchors.per_cell), anchors
-    second = region_align((16,), 7, dialect), FullyConnectedBody(channels, 7, hidden)
-    rest["proposals"] = {"per_level": 6000, **rest.get("proposals", {})}
-    rest["learning_proposals"] = {"per_level": 12000, **rest.get("learning_proposals", {})}
-    preprocess = preprocess or Preprocess(multiple=16)
-    return assembled(classes, preprocess, body, nn.Identity(), first, second, **rest)
+    per_region = FullyConnectedBody(body.channels[0], 7, hidden)
+    region = region_align((16,), 7, dialect), per_region
+    return _on_one_map(classes, preprocess, body, region, dialect, rest)

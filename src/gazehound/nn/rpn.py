@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -123,6 +124,29 @@ class ProposalNetwork(nn.Module):
             outputs.objectness, outputs.deltas[:, :, 0], outputs.anchors, outputs.lengths,
             sizes, self.coder, limits,
         )  # fmt: skip
+
+
+def proposal_network(
+    head: RPNHead,
+    anchors: AnchorGrid,
+    proposals: Mapping[str, Any] | None = None,
+    learning_proposals: Mapping[str, Any] | None = None,
+) -> ProposalNetwork:
+    """Return the network with some limits changed.
+
+    Args:
+        head: gives objectness and deltas.
+        anchors: of all levels.
+        proposals: fields of :class:`ProposalLimits` at prediction that differ from its defaults.
+        learning_proposals: likewise in training, from 2,000 per level and 2,000 per image.
+    """
+    learning = {"per_level": 2000, "per_image": 2000, **(learning_proposals or {})}
+    return ProposalNetwork(
+        head,
+        anchors,
+        limits=ProposalLimits(**(proposals or {})),
+        learning_limits=ProposalLimits(**learning),
+    )
 
 
 def objectness_loss(objectness: Float[Tensor, "B L"], drawn: Sampled) -> Float[Tensor, "B S"]:

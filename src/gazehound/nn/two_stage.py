@@ -9,16 +9,41 @@ convolution. Weights want the dialect that they were trained in.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from gazehound.errors import unknown_name
 from gazehound.nn.anchors import AnchorGrid
 from gazehound.nn.pooling import RegionPool, RoIAlign
 
 DIALECTS = ("gazehound", "torchvision", "detectron2")
-SIZES = (32.0, 64.0, 128.0, 256.0, 512.0)  # pixels; one per pyramid level, or all of them on a single map
+SIZES = (
+    32.0,
+    64.0,
+    128.0,
+    256.0,
+    512.0,
+)  # pixels; one per pyramid level, or all of them on a single map
 PYRAMID_STRIDES = (4, 8, 16, 32, 64)
+
+First = TypeVar("First")
+
+
+@dataclass(frozen=True)
+class TwoStage(Generic[First]):
+    """What a two-stage detector computes before it knows where to look.
+
+    Attributes:
+        maps: the feature maps, finest first.
+        first: outputs of the proposal network.
+        image: (height, width) of the network input, pixels.
+    """
+
+    maps: list[Tensor]
+    first: First
+    image: tuple[int, int]
 
 
 def known_dialect(dialect: str) -> str:
