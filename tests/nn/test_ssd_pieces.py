@@ -140,7 +140,7 @@ def test_a_batch_of_one_can_be_trained_on():
 @pytest.mark.parametrize("shape", [(300, 180), (64, 300), (33, 47)], ids=str)
 @pytest.mark.parametrize("build", [ssd300, ssd512, ssdlite320], ids=lambda b: b.__name__)
 def test_inputs_of_any_shape(build, shape):
-    options = {"width": 0.5} if build is ssdlite320 else {"width": 0.0625, "norm": "batch"}
+    options = {"width": 0.5} if build is ssdlite320 else {"width": 0.0625}
     network = build(Classes(("one",)), **options)
     outputs = network(torch.randn(2, 3, *shape))
     assert len(outputs.anchors) == outputs.logits.shape[1] == sum(outputs.lengths)

@@ -16,7 +16,7 @@ ROWS: tuple[Entry, ...] = (
     Entry(
         "ssd300", "gazehound.detectors.ssd:ssd300", 2016, _SSD,
         "network", 34.3, "SSD on VGG16 at 300 pixels; torchvision's ssd300_vgg16",
-        tiny={"width": 0.25, "norm": "batch"},
+        tiny={"width": 0.25},
     ),
     Entry(
         "ssd512", "gazehound.detectors.ssd:ssd512", 2016, _SSD,

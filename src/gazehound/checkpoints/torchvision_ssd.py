@@ -84,7 +84,7 @@ def import_ssd(
         CheckpointError: a key is unknown or a shape does not fit.
         ConfigError: another number of class names than of outputs.
     """
-    arguments = {"dialect": "torchvision"}
+    arguments = {"dialect": "torchvision", "norm": "none"}
     return _import(state, name, classes, SSD_KEYS, "0.weight", 4, arguments)
 
 

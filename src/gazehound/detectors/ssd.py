@@ -149,7 +149,7 @@ def ssd(
     size: int = 300,
     preprocess: Preprocess | None = None,
     pretrained: bool = False,
-    norm: str = "none",
+    norm: str | None = None,
     width: float = 1.0,
     scales: str = "coco",
     dialect: str = "gazehound",
@@ -163,7 +163,8 @@ def ssd(
         size: 300 or 512, the input that maps and default boxes are laid out for.
         preprocess: how images become network inputs.
         pretrained: start VGG16 from ImageNet weights.
-        norm: ``none``, the paper; ``batch``, BatchNorm throughout: for training from scratch.
+        norm: ``none``, the paper; ``batch``, BatchNorm throughout. ``None`` means none when pretrained
+            and batch otherwise, for without norms VGG16 hardly learns from scratch.
         width: factor on all channels.
         scales: default boxes as published for ``coco`` or ``voc``.
         dialect: ``torchvision`` cuts default boxes to the image's side; what it trained needs that.
@@ -178,6 +179,7 @@ def ssd(
     if dialect not in ("gazehound", "torchvision"):
         raise unknown_name("dialect", dialect, ("gazehound", "torchvision"))
     clip = dialect == "torchvision"
+    norm = norm or ("none" if pretrained else "batch")
     body = ReducedVGG16(width=width, norm=norm, pretrained=pretrained)
     level = partial(ExtraLevel, norm=SteadyBatchNorm if norm == "batch" else None)
     extras = ExtraLevels(body.channels[-1], SSD300 if size == 300 else SSD512, width, level)
