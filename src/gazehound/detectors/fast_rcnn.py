@@ -34,7 +34,7 @@ from gazehound.features.selective_search import SelectiveSearch
 from gazehound.features.threads import in_threads
 from gazehound.nn.assigners.max_iou import MaxIoUAssigner
 from gazehound.nn.backbones import Backbone
-from gazehound.nn.classic import classic_parts, known_classic
+from gazehound.nn.classic import ClassicBody, classic_parts, known_classic
 from gazehound.nn.heads.box import BoxPredictor, StageBody
 from gazehound.nn.heads.region import RegionHead
 from gazehound.nn.losses.box import SmoothL1Loss
@@ -157,7 +157,7 @@ def assembled(
     preprocess: Preprocess | None,
     backbone: nn.Module,
     pool: RegionPool,
-    body: nn.Module,
+    body: ClassicBody | StageBody,
     *,
     regions: int = 64,
     background: float = 0.1,
@@ -184,7 +184,7 @@ def assembled(
         svd: ranks of the fully connected layers of a network that was compressed.
         limits: fields of :class:`Limits` that differ from Fast R-CNN's.
     """
-    predictor = BoxPredictor(int(body.channels), len(classes))  # type: ignore[arg-type]
+    predictor = BoxPredictor(body.channels, len(classes))
     head = RegionHead(
         pool,
         with_thin_layers(body, svd, keep_weights=False) if svd else body,
