@@ -23,22 +23,21 @@ class PointHead(nn.Module):
         self, channels: int, outputs: Mapping[str, int], hidden: int = 64, prior: float = 0.1
     ) -> None:
         super().__init__()
+        first = prior_bias(prior)
         self.branches = nn.ModuleDict(
-            {name: _branch(channels, hidden, count) for name, count in outputs.items()}
+            {
+                name: _branch(channels, hidden, count, first if name.startswith("heat") else 0.0)
+                for name, count in outputs.items()
+            }
         )
-        for name, branch in self.branches.items():
-            last = branch[-1]  # type: ignore[index]
-            nn.init.normal_(last.weight, std=0.001)
-            nn.init.constant_(last.bias, prior_bias(prior) if name.startswith("heat") else 0.0)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Return the maps by name; heatmaps as logits."""
         return {name: branch(x) for name, branch in self.branches.items()}
 
 
-def _branch(channels: int, hidden: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels, hidden, 3, padding=1),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(hidden, outputs, 1),
-    )
+def _branch(channels: int, hidden: int, outputs: int, bias: float) -> nn.Sequential:
+    last = nn.Conv2d(hidden, outputs, 1)
+    nn.init.normal_(last.weight, std=0.001)
+    nn.init.constant_(last.bias, bias)  # type: ignore[arg-type]
+    return nn.Sequential(nn.Conv2d(channels, hidden, 3, padding=1), nn.ReLU(inplace=True), last)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import cast
 
@@ -32,14 +31,13 @@ class SeparableTower(nn.Module):
         self, channels: int, outputs: int, depth: int, levels: int, norm: Norm, *, bias: bool
     ) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(
-            SeparableConv(channels, channels, bias=bias) for _ in range(depth)
-        )
+        convs = [SeparableConv(channels, channels, bias=bias) for _ in range(depth)]
+        self.convs = nn.ModuleList(convs)
         self.norms = nn.ModuleList(
             nn.ModuleList(norm(channels) for _ in range(depth)) for _ in range(levels)
         )
         self.last = SeparableConv(channels, outputs, bias=True)
-        for conv in itertools.chain(self.convs, [self.last]):
+        for conv in (*convs, self.last):
             _initialise(conv)
 
     def forward(self, pyramid: Sequence[Tensor]) -> list[Tensor]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.layers import create_pool2d
+from timm.layers.pool2d_same import create_pool2d
 from torch import Tensor, nn
 
 from gazehound.errors import ConfigError, unknown_name
@@ -63,7 +63,7 @@ class BiFPN(nn.Module):
         if levels < len(inputs):
             raise ConfigError(f"a BiFPN of {len(inputs)} maps has no {levels} levels")
         self.channels = channels
-        options = {"norm": norm, "same": same, "bias": bias}
+        options: dict[str, Any] = {"norm": norm, "same": same, "bias": bias}
         widths = [*inputs, *[channels] * (levels - len(inputs))]
         self.coarser = nn.ModuleList(
             Resample(widths[level - 1], channels, "down", **options)

@@ -94,4 +94,5 @@ class ConcatPyramid(nn.Module):
         pyramid = merged[:1]
         for level, (stride, up) in enumerate(zip(self.stride, self.up, strict=True), 1):
             pyramid.append(up(torch.cat((merged[level], stride(pyramid[-1])), dim=1)))
-        return self.extra(maps, pyramid)
+        levels: list[Tensor] = self.extra(maps, pyramid)
+        return levels

@@ -39,7 +39,8 @@ class DLAUp(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Return one map of the finest level's size."""
-        levels, ends = list(maps), []
+        levels = list(maps)
+        ends: list[Tensor] = []
         for number, aggregate in enumerate(self.rounds):
             start = len(levels) - 2 - number
             levels[start:] = aggregate(levels[start:])

@@ -64,4 +64,5 @@ class PANet(nn.Module):
         for level, (stride, smooth) in enumerate(zip(self.stride, self.smooth, strict=True), 1):
             merged[level] = merged[level] + stride(merged[level - 1])
             pyramid.append(smooth(merged[level]))
-        return self.extra(maps, pyramid)
+        levels: list[Tensor] = self.extra(maps, pyramid)
+        return levels
