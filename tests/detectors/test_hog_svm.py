@@ -230,7 +230,7 @@ def test_platt_recovers_a_sigmoid():
 
 @pytest.mark.slow
 def test_the_bundled_template_finds_upright_persons(real_data):
-    """In 40 photographs its three best boxes hold every fifth upright person of 80 pixels or more."""
+    """In 40 photographs its three best boxes hold every fourth upright person of 80 pixels or more."""
     val = open_dataset(real_data / "coco-person-320", split="val")
     detector = load("hog-person")
     found, persons = 0, 0
@@ -241,4 +241,4 @@ def test_the_bundled_template_finds_upright_persons(real_data):
         best = detector.predict(sample.image, score=0.0).boxes[:3]
         found += (pairwise(sample.boxes[upright], best) >= 0.5).any(axis=1).sum()
         persons += upright.sum()
-    assert found / persons >= 0.2, (found, persons)
+    assert found / persons >= 0.25, (found, persons)

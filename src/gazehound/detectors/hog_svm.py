@@ -36,7 +36,7 @@ Record = TypeVar("Record")
 Fusion = Literal["nms", "mean-shift", "rectangles", "none"]
 FUSIONS = ("nms", "mean-shift", "rectangles", "none")
 
-LOWEST = -1.0  # the margin from which windows count while calibrating
+LOWEST = -1.5  # the margin from which windows count while calibrating
 RIGHT = 0.5  # IoU with an object from which a detection is right
 HELD_OUT = 10  # every tenth image is kept from the SVM, for the calibration
 

@@ -28,6 +28,7 @@ from gazehound.records import BoolArray, FloatArray, Sample
 CLEAR = 0.3  # a window is no negative when this share of it lies in an object
 ALIKE = 0.5  # of negatives of one image that overlap more, only the hardest is taken
 VIOLATION = -1.0  # the response above which a negative violates the SVM's margin
+TRIMMINGS = 2  # fits without the worst positives
 EASY = -1.2  # mined negatives that respond below this are forgotten between rounds
 
 
@@ -94,6 +95,11 @@ class Rules:
         c: the SVM's weight of the loss.
         rounds: of hard-negative mining.
         factor: boxes count as positives whose aspect differs at most so much from the content's.
+        border: boxes nearer to the edge of the image, pixels, are cut-off objects and no positives.
+        alone: share of a box that another object may cover for it to be a positive.
+        trim: share of the positives, those with the lowest responses, that each SVM leaves out: no
+            plane holds them, and they would turn it away from the others.
+        balanced: positives together weigh as much in the loss as negatives; else all samples the same.
         per_image: negatives drawn from an image, at random and in each round.
         images: how many images a round of mining scans, drawn anew each time.
         most: mined negatives at most, over all images.
@@ -105,6 +111,10 @@ class Rules:
     c: float = 0.01
     rounds: int = 3
     factor: float = 1.8
+    border: float = 0.0
+    alone: float = 1.0
+    trim: float = 0.0
+    balanced: bool = True
     per_image: int = 10
     images: int = 500
     most: int = 16_000
@@ -149,6 +159,7 @@ def positives_of(sample: Sample, label: int, shape: Shape, hog: Hog, rules: Rule
     planes = byte_planes(_picture(sample))
     good = (sample.labels == label) & ~sample.crowd & ~sample.difficult
     good &= shape.fits(sample.boxes, rules.factor, rules.start)
+    good &= _whole(sample.boxes, (planes.shape[1], planes.shape[2]), rules)
     found = [crop_descriptor(planes, box, shape, hog) for box in sample.boxes[good]]
     flipped = np.ascontiguousarray(planes[:, :, ::-1])
     width = planes.shape[2]
@@ -157,6 +168,14 @@ def positives_of(sample: Sample, label: int, shape: Shape, hog: Hog, rules: Rule
         found.append(crop_descriptor(flipped, box, shape, hog))
     rows, columns = hog.blocks(shape.window)
     return np.array(found, np.float32).reshape(-1, rows, columns, hog.length)
+
+
+def _whole(boxes: FloatArray, size: tuple[int, int], rules: Rules) -> BoolArray:
+    """Return which boxes are neither cut off by the image of ``size`` nor covered by another."""
+    inside = (boxes[:, :2] >= rules.border) & (boxes[:, 2:] <= np.array(size[::-1]) - rules.border)
+    covered = pairwise(boxes, boxes, "ioa")
+    np.fill_diagonal(covered, 0.0)
+    return np.asarray(inside.all(axis=1) & (covered.max(axis=1, initial=0.0) <= rules.alone))
 
 
 def content_boxes(
@@ -268,7 +287,7 @@ def train_template(
 
     def solved() -> Template:
         others = np.concatenate([anywhere, hard])
-        weights, bias = fit_linear_svm(objects, others, rules.c, rules.seed)
+        weights, bias = fit_trimmed_svm(objects, others, rules)
         return Template(shape.window, weights.reshape(blocks), bias)
 
     objects = over("positives", rows, positives)
@@ -290,6 +309,20 @@ def train_template(
         hard = _without_twins(np.concatenate([fresh, kept]))[: rules.most]
         template = solved()
     return template
+
+
+def fit_trimmed_svm(
+    positives: FloatArray, negatives: FloatArray, rules: Rules
+) -> tuple[FloatArray, float]:
+    """Fit an SVM, then twice more without the positives (P, D) that respond lowest to the last one."""
+    weight = None if rules.balanced else 1.0
+    fit = partial(fit_linear_svm, c=rules.c, seed=rules.seed, positive_weight=weight)
+    weights, bias = fit(positives, negatives)
+    for _ in range(TRIMMINGS if rules.trim else 0):
+        responses = positives @ weights
+        kept = positives[responses >= np.quantile(responses, rules.trim)]
+        weights, bias = fit(kept, negatives)
+    return weights, bias
 
 
 def _mined(
