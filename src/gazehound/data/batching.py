@@ -50,7 +50,7 @@ def pad_targets(
         batch.boxes[row, : len(image_boxes)] = image_boxes
         batch.labels[row, : len(image_labels)] = image_labels
         batch.valid[row, : len(image_boxes)] = True
-    names = extras[0] if extras else ()
+    names = list(extras[0]) if extras else []
     columns = {name: _padded([image[name] for image in extras], most) for name in names}
     return replace(batch, extras=columns) if columns else batch
 
