@@ -8,6 +8,7 @@ from gazehound.catalog import find
 from gazehound.checkpoints.rebuild import build, load, save
 from gazehound.data.batching import pad_targets
 from gazehound.detectors.yolov5 import best_possible_recall
+from gazehound.detectors.yolox import yolox_preprocess
 from gazehound.errors import ConfigError
 from gazehound.records import Classes
 
@@ -92,6 +93,23 @@ def test_padding_is_grey_and_blue_comes_first():
     assert batch.images.shape == (1, 3, 64, 64)
     assert torch.allclose(batch.images[0, :, 0, 0], torch.tensor([0.0, 0.0, 200.0]), atol=1e-3)
     assert torch.allclose(batch.images[0, :, 40], torch.full((3, 64), 114.0), atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(90, 121), (121, 90), (40, 40)])
+def test_imported_weights_see_what_opencv_makes(shape):
+    """YOLOX's released preprocessing: sizes cut to integers, bilinear, top left on grey, BGR."""
+    cv2 = pytest.importorskip("cv2")
+    rows, columns = np.indices(shape)
+    image = np.stack((2 * rows, 255 - columns, rows + columns), axis=2).astype(np.uint8)
+    ratio = min(64 / shape[0], 64 / shape[1])
+    size = (int(shape[1] * ratio), int(shape[0] * ratio))
+    wanted = np.full((64, 64, 3), 114, np.uint8)
+    blue_first = np.ascontiguousarray(image[..., ::-1])
+    wanted[: size[1], : size[0]] = cv2.resize(blue_first, size, interpolation=cv2.INTER_LINEAR)
+    preprocess = yolox_preprocess(64).changed({"filter": "opencv"})
+    got = preprocess.batch([image]).images[0].permute(1, 2, 0).numpy()
+    assert np.abs(got - wanted).max() <= 1.01  # one grey level: OpenCV rounds its weights
+    assert np.abs(got - wanted).mean() < 0.3
 
 
 def test_anchors_are_checked_against_the_data(tmp_path):

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torchvision.ops import batched_nms
 
+from gazehound.catalog import find
 from gazehound.checkpoints.importing import import_file
 from gazehound.checkpoints.yolox import default_classes, import_yolox, read_yolox
 from gazehound.data.batching import pad_targets
@@ -19,6 +20,24 @@ from gazehound.errors import CheckpointError, ConfigError
 from gazehound.records import Classes
 
 THREE = Classes(("a", "b", "c"))
+
+
+PUBLISHED = {
+    "yolox_nano": 912_159,
+    "yolox_tiny": 5_055_855,
+    "yolox_s": 8_968_255,
+    "yolox_m": 25_326_495,
+    "yolox_l": 54_208_895,
+    "yolox_x": 99_071_455,
+    "yolox_darknet53": 63_724_767,
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_parameter_counts(name):
+    with torch.device("meta"):
+        network = find(name).resolve()(Classes(tuple(f"c{i}" for i in range(80))))
+    assert sum(p.numel() for p in network.parameters()) == PUBLISHED[name]
 
 
 class Reference:
