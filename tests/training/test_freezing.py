@@ -88,7 +88,10 @@ def test_stages_are_let_go_by_epoch_from_the_top(network):
     for epoch in range(12):
         freezing.on_train_epoch_end(SimpleNamespace(current_epoch=epoch), task)
         frozen.append(freezing.frozen)
+        freezing.hold_norms()
     assert frozen == [5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0, 0]
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert all(norm.training for norm in norms)  # no evaluation needed to set them to work again
     assert learning(network) == {n for n, _ in network.named_parameters()}
 
 

@@ -55,17 +55,20 @@ class Freezing(Callback):
         for name, parameter in self.network.named_parameters():
             parameter.requires_grad_(name in self.learnable and name not in held)
         # A norm belongs to the stage of its weights.
-        self.still = [
-            norm
-            for name, norm in self.norms.items()
+        self.still = {
+            name
+            for name in self.norms
             if self.tune.norm == "frozen"
             or (self.tune.norm != "live" and any(h.startswith(f"{name}.") for h in held))
-        ]
+        }
 
     def hold_norms(self) -> None:
-        """Keep the statistics of frozen norms as they are, whatever mode the network was put in."""
-        for norm in self.still:
-            norm.eval()
+        """Put every norm in the mode that its stage asks for, whatever mode the network was put in.
+
+        The norms of a stage that was let go must be told so: nothing else sets them to work again.
+        """
+        for name, norm in self.norms.items():
+            norm.train(name not in self.still)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run must know."""
