@@ -58,10 +58,13 @@ def test_kernel_takes_boxes_that_are_no_numbers():
     ("pool", "theirs"),
     [
         (RoIAlign(7, 2), lambda m, r: torchvision.ops.roi_align(m, r, 7, 1 / 8, 2)),
-        (RoIAlign(5, 0, aligned=True), lambda m, r: torchvision.ops.roi_align(m, r, 5, 1 / 8, 0, True)),
+        (
+            RoIAlign(5, 0, aligned=True),
+            lambda m, r: torchvision.ops.roi_align(m, r, 5, 1 / 8, 0, True),
+        ),
         (RoIPool(6), lambda m, r: torchvision.ops.roi_pool(m, r, 6, 1 / 8)),
     ],
-)  # fmt: skip
+)
 def test_one_map_equals_torchvision_with_gradient(pool, theirs):
     boxes = boxes_in(30, 152, 184)
     a = torch.randn(2, 4, 19, 23, generator=torch.Generator().manual_seed(2)).requires_grad_()
