@@ -100,6 +100,6 @@ ROWS: tuple[Entry, ...] = (
     Entry(
         "yolox_darknet53", "gazehound.detectors.yolox:yolox_darknet53", 2021, _YOLOX,
         "network", 63.7, "YOLOX on DarkNet-53, YOLOv3's body",
-        tiny={"width": 0.125, "depths": (1, 1, 1, 1, 1)},
+        tiny={"width": 0.125, "depths": [1, 1, 1, 1, 1]},
     ),
 )  # fmt: skip
