@@ -90,7 +90,7 @@ def run_roc(data: Path, rounds: int, candidates: int) -> None:
                 f"{loss}, mirror {mirror}, jitter {jitter}:",
             )  # fmt: skip
     tests = {"test": (test["faces"], test["non_faces"])}
-    strong(faces, others, tests, "gentle", True, True, rounds, candidates, "chosen:")
+    strong(faces, others, tests, "gentle", True, False, rounds, candidates, "chosen:")
 
 
 def people_free(folder: Path) -> ImageBackground:
@@ -137,7 +137,7 @@ def main() -> None:
     parser.add_argument(
         "out", type=Path, nargs="?", default=WEIGHTS / "viola_jones_face.safetensors"
     )
-    parser.add_argument("--rounds", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=400)
     parser.add_argument("--candidates", type=int, default=16_000)
     given = parser.parse_args()
     if given.what == "roc":
