@@ -307,21 +307,18 @@ def train_classifier(
     )
     done = 0
     for epochs, size, lr in schooling.phases():
-        loaders = [
-            None if part is None else _loader(part, view, size, preprocess, schooling)
-            for part, view in ((train, learning_view), (val, testing_view))
-        ]
-        assert loaders[0] is not None
-        task = ClassifierTask(network, schooling, lr, epochs * len(loaders[0]))
+        loader = _loader(train, learning_view, size, preprocess, schooling)
+        held = None if val is None else _loader(val, testing_view, size, preprocess, schooling)
+        task = ClassifierTask(network, schooling, lr, epochs * len(loader))
         keeper = _Keeper(out, header, size, done, console)
-        _trainer(epochs, keeper).fit(task, *loaders)
+        _trainer(epochs, keeper).fit(task, loader, held)
         done += epochs
     return network
 
 
 def _loader(
     part: ImageFolder,
-    view: Callable[[Any, int, Preprocess], Tensor],
+    view: Callable[..., Tensor],
     size: int,
     preprocess: Preprocess,
     schooling: Schooling,
