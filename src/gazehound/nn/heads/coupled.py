@@ -40,7 +40,7 @@ class CoupledHead(nn.Module):
         self.per_cell = per_cell
         self.numbers = nn.ModuleList(nn.Conv2d(c, per_cell * (5 + classes), 1) for c in inputs)
         for layer, stride in zip(self.numbers, strides, strict=True):
-            of_anchor = layer.bias.detach().view(per_cell, 5 + classes)  # type: ignore[operator,union-attr]
+            of_anchor = layer.bias.detach().view(per_cell, 5 + classes)  # type: ignore[operator]
             of_anchor[:, 4] += math.log(OBJECTS / (IMAGE / stride) ** 2)
             of_anchor[:, 5:] += math.log(CLASS / (classes - 0.99999))
 
