@@ -90,7 +90,7 @@ def lab(image: NDArray[np.uint8]) -> FloatArray:
     root = np.where(light > 0.008856, np.cbrt(light), 7.787 * light + np.float32(16 / 116))
     x, y, z = root[..., 0], root[..., 1], root[..., 2]
     planes = ((116 * y - 16) * 2.55, 500 * (x - y) + 128, 200 * (y - z) + 128)
-    return np.clip(np.stack(planes), 0, 255).astype(np.float32)
+    return np.asarray(np.clip(np.stack(planes), 0, 255), np.float32)
 
 
 SPACES: dict[str, Callable[[NDArray[np.uint8]], FloatArray]] = {

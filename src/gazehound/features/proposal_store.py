@@ -131,7 +131,7 @@ def picture_key(image: NDArray[np.uint8]) -> tuple[bytes, bool]:
 
 def _digest(image: NDArray[np.uint8]) -> bytes:
     digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=DIGEST)
-    digest.update(np.ascontiguousarray(image))
+    digest.update(np.ascontiguousarray(image).data)
     return digest.digest()
 
 

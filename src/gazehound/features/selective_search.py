@@ -206,7 +206,7 @@ def gaussian(sigma: float) -> FloatArray:
         return np.ones(1, np.float32)
     radius = (round(8 * sigma + 1) | 1) // 2
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    return (weights / weights.sum()).astype(np.float32)
+    return np.asarray(weights / weights.sum(), np.float32)
 
 
 def gaussian_slope(sigma: float) -> FloatArray:

@@ -129,7 +129,7 @@ def texture_histograms(
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "nsz", "contract"})
-def intersection(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+def intersection(a: NDArray[np.float32], b: NDArray[np.float32]) -> np.float32:
     """Return the sum of the smaller of two histograms' bins (equations 2 and 4)."""
     total = np.float32(0)
     for i in range(a.size):
@@ -139,15 +139,15 @@ def intersection(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 @njit(cache=True, nogil=True)
 def similarity(
-    a: int,
-    b: int,
+    a: int | np.int64,
+    b: int | np.int64,
     sizes: NDArray[np.int64],
     boxes: NDArray[np.int64],
     colour: NDArray[np.float32],
     texture: NDArray[np.float32],
-    parts: tuple[bool, bool, bool, bool],
+    parts: tuple[bool, ...],
     area: int,
-) -> float:
+) -> np.float32:
     """Return the similarity of two regions, the sum of the parts asked for (equation 6).
 
     Args:
@@ -182,7 +182,7 @@ def group_regions(
     colour: NDArray[np.float32],
     texture: NDArray[np.float32],
     pairs: NDArray[np.int64],
-    parts: tuple[bool, bool, bool, bool],
+    parts: tuple[bool, ...],
     area: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Join the two most similar neighbours until one region is left (Algorithm 1).
@@ -269,7 +269,11 @@ def _owner(owner: NDArray[np.int64], node: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _mix(
-    histograms: NDArray[np.float32], a: int, b: int, new: int, size: NDArray[np.int64]
+    histograms: NDArray[np.float32],
+    a: int | np.int64,
+    b: int | np.int64,
+    new: int,
+    size: NDArray[np.int64],
 ) -> None:
     """Write the mean of two histograms, weighted by the pixels behind them (equation 3)."""
     share = np.float32(size[a] / (size[a] + size[b]))

@@ -127,7 +127,7 @@ def _by_upper_half(items: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 @njit(cache=True, nogil=True)
-def _root(parent: NDArray[np.int32], node: int) -> int:
+def _root(parent: NDArray[np.int32], node: int | np.int64) -> int | np.int64:
     while parent[node] != node:
         parent[node] = parent[parent[node]]  # halve the path for the next who walks it
         node = parent[node]
@@ -135,7 +135,9 @@ def _root(parent: NDArray[np.int32], node: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _join(parent: NDArray[np.int32], size: NDArray[np.int32], a: int, b: int) -> int:
+def _join(
+    parent: NDArray[np.int32], size: NDArray[np.int32], a: int | np.int64, b: int | np.int64
+) -> int | np.int64:
     """Hang the smaller of two roots under the larger, which is returned."""
     if size[a] < size[b]:
         a, b = b, a

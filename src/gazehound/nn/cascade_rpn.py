@@ -90,7 +90,7 @@ def anchor_offsets(
     step = torch.arange(-1, 2, device=device, dtype=at.dtype)
     kernel = torch.stack(torch.meshgrid(step, step, indexing="ij"), dim=-1).flip(-1).reshape(9, 2)
     place = centre[..., None, :] + kernel * size[..., None, :] / 3  # B x H x W x 9 x (x, y)
-    offset = place - cell[..., None, :] - kernel
+    offset: Tensor = place - cell[..., None, :] - kernel
     return offset.flip(-1).flatten(3).permute(0, 3, 1, 2).contiguous()
 
 

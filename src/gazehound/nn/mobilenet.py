@@ -75,6 +75,7 @@ def _create(width: float, reduced: bool, pretrained: bool) -> nn.Module:
 
 
 def imagenet_state() -> dict[str, Tensor]:
+    """Return torchvision's ImageNet weights of MobileNetV3-Large; ConfigError when they cannot be had."""
     try:
         state: dict[str, Tensor] = MobileNet_V3_Large_Weights.IMAGENET1K_V1.get_state_dict()
     except OSError as error:

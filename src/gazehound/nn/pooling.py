@@ -42,7 +42,7 @@ class RoIPool:
         self, features: Float[Tensor, "B C H W"], rows: Float[Tensor, "R 5"], stride: int
     ) -> Float[Tensor, "R C S S"]:
         """Pool regions of one map; ``rows`` hold the image and the ``xyxy`` box in input pixels."""
-        pooled = torchvision.ops.roi_pool(features.float(), rows, self.size, 1 / stride)
+        pooled: Tensor = torchvision.ops.roi_pool(features.float(), rows, self.size, 1 / stride)
         return pooled.to(features.dtype)
 
 
@@ -64,7 +64,7 @@ class RoIAlign:
         """Pool regions of one map; ``rows`` hold the image and the ``xyxy`` box in input pixels."""
         if _fits_kernel(features):
             return self._by_kernel(features, rows, 1 / stride)
-        pooled = torchvision.ops.roi_align(
+        pooled: Tensor = torchvision.ops.roi_align(
             features.float(), rows, self.size, 1 / stride, self.sampling, self.aligned
         )
         return pooled.to(features.dtype)
@@ -91,7 +91,7 @@ class RoIAlign:
 
 
 def _is_traced() -> bool:
-    return bool(torch.compiler.is_compiling() or torch.jit.is_tracing())
+    return bool(torch.compiler.is_compiling() or torch.jit.is_tracing())  # type: ignore[attr-defined]
 
 
 def _fits_kernel(features: Tensor) -> bool:

@@ -43,7 +43,7 @@ class Proposals:
 
     def shortened(self) -> Proposals:
         """Cut the padding that all images share; asks how many there are, which is for prediction."""
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
             return self
         most = int(self.valid.sum(dim=1).amax()) if len(self.valid) else 0
         return Proposals(self.boxes[:, :most], self.scores[:, :most], self.valid[:, :most])
@@ -190,7 +190,8 @@ def _overlap(
 ) -> Bool[Tensor, "B N M"]:
     """Return which boxes of ``rows`` overlap which of ``others``, in the same group."""
     same = groups[:, rows, None] == groups[:, None, others]
-    return (pairwise(boxes[:, rows], boxes[:, others]) > iou) & same
+    overlap: Tensor = pairwise(boxes[:, rows], boxes[:, others])
+    return (overlap > iou) & same
 
 
 def _settled(overlap: Bool[Tensor, "B N N"], alive: Bool[Tensor, "B N"]) -> Bool[Tensor, "B N"]:

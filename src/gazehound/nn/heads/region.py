@@ -123,7 +123,8 @@ class RegionHead(nn.Module):
     ) -> Float[Tensor, "B R C 4"]:
         """Decode the deltas at their regions, and clip to (height, width) ``sizes``."""
         decoded = self.coder.decode(deltas.float(), boxes[:, :, None])
-        return clip(decoded, sizes[:, 0, None, None], sizes[:, 1, None, None])
+        clipped: Tensor = clip(decoded, sizes[:, 0, None, None], sizes[:, 1, None, None])
+        return clipped
 
     def detect(
         self,
