@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,17 @@ from gazehound.training import run_folder
 from gazehound.training.recipe import make_recipe
 
 SIZE = 128  # pixels of the drawn images and of the input
-TRAIN, VAL, UNSEEN = 160, 48, 6  # images
-PORTRAIT = (
-    "viola-jones-face",
-)  # of the package's detectors, those that a half-length portrait suits
+TRAIN, VAL, UNSEEN = 240, 48, 6  # images
+scenes = partial(
+    shapes,
+    size=(SIZE, SIZE),
+    classes=("circle", "square", "triangle", "star"),
+    objects=(1, 4),
+    scale=(0.2, 0.5),
+    hidden=0.3,
+)
+# Of the detectors in the package, those that a half-length portrait suits.
+PORTRAIT = ("viola-jones-face",)
 
 
 def run_demo(out: Path, epochs: int) -> None:
@@ -36,20 +44,19 @@ def run_demo(out: Path, epochs: int) -> None:
         {
             "model": "retinanet_r18",
             "data": "shapes",
-            "arguments": {"backbone": "resnet10t", "channels": 64},
+            "arguments": {"backbone": "test_resnet", "channels": 48, "depth": 2},
             "epochs": epochs,
             "size": SIZE,
             "batch": 8,
-            "lr": 2e-3,
+            "lr": 4e-3,
             "ema": 0.98,
-            "evaluate_every": 3,
+            "evaluate_every": 5,
             "workers": 1,
             "augment": {"colour": 0.2, "scale": [0.9, 1.1], "vertical_flip": 0.5},
         },
         where="demo",
     )
-    size = (SIZE, SIZE)
-    train, val = shapes(count=TRAIN, seed=0, size=size), shapes(count=VAL, seed=1, size=size)
+    train, val = scenes(TRAIN, seed=0), scenes(VAL, seed=1)
     trained = train_on(recipe, (train, val), out, console=console)
     _say_scores(console, trained)
     for file in _detect_unseen(trained, out / "unseen"):
@@ -77,7 +84,7 @@ def _three(value: float | None) -> str:
 def _detect_unseen(trained: Trained, folder: Path) -> list[Path]:
     """Draw what the detector finds on fresh images."""
     folder.mkdir(parents=True, exist_ok=True)
-    fresh = shapes(count=UNSEEN, seed=2, size=(SIZE, SIZE))
+    fresh = scenes(UNSEEN, seed=2)
     files = []
     for number, sample in enumerate(fresh):
         assert sample.image is not None
