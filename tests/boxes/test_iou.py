@@ -37,6 +37,9 @@ def reference(kind, a, b):
     value_d = value - (distance / diagonal if diagonal > 0 else 0.0)
     if kind == "diou":
         return value_d
+    if kind == "eiou":
+        sides = (ax2 - ax1 - bx2 + bx1, width), (ay2 - ay1 - by2 + by1, height)
+        return value_d - sum((d / whole) ** 2 if whole > 0 else 0.0 for d, whole in sides)
     angles = [
         math.atan((x2 - x1) / max(y2 - y1, 1e-7))
         for x1, y1, x2, y2 in ((ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2))

@@ -15,7 +15,7 @@ ROWS: tuple[Entry, ...] = (
     Entry(
         "centernet_r18", f"{_POINTS}_r18", 2019, _CENTERNET,
         "network", 15.8, "objects as peaks of a heatmap, no NMS; ResNet-18, transposed convolutions",
-        tiny={"backbone": "resnet10t", "hidden": 32, "widths": (64, 48, 32)},
+        tiny={"backbone": "resnet10t", "hidden": 32, "widths": [64, 48, 32]},
     ),
     Entry(
         "centernet_r18_dcn", f"{_POINTS}_r18_dcn", 2019, _CENTERNET,
