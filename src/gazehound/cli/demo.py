@@ -10,7 +10,7 @@ import typer
 
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to write.")] = Path("runs/demo"),
-    epochs: Annotated[int, typer.Option(help="Passes over the 240 training images.")] = 20,
+    epochs: Annotated[int, typer.Option(help="Passes over the 240 training images.")] = 14,
 ) -> None:
     """Train a small detector on procedural images, evaluate it, detect on unseen ones, report."""
     from gazehound.cli.demonstration import run_demo
