@@ -18,3 +18,9 @@ Array = Any  # numpy.ndarray or torch.Tensor; the result has the type of the arg
 def namespace(array: Array) -> Any:
     """Return ``numpy`` or ``torch``, whichever made ``array``."""
     return np if isinstance(array, np.ndarray | np.generic) else sys.modules["torch"]
+
+
+def is_traced() -> bool:
+    """Return whether torch records what is computed: NumPy kernels are not seen then, nor lengths known."""
+    torch = sys.modules.get("torch")
+    return torch is not None and bool(torch.compiler.is_compiling() or torch.jit.is_tracing())

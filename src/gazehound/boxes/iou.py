@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from gazehound.boxes.arrays import Array, namespace
+from gazehound.boxes.arrays import Array, is_traced, namespace
 from gazehound.boxes.formats import area
 from gazehound.errors import ConfigError, unknown_name
 
@@ -153,7 +153,7 @@ def _fits_kernel(a: Array, b: Array) -> bool:
     if isinstance(a, np.ndarray):
         return a.dtype in (np.float32, np.float64)
     torch = sys.modules["torch"]
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if is_traced():
         return False
     wants_gradient = torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)
     on_host = a.device.type == b.device.type == "cpu"

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gazehound.boxes.arrays import Array
+from gazehound.boxes.arrays import Array, is_traced
 from gazehound.errors import ConfigError
 from gazehound.kernels import nms as kernel
 
@@ -100,7 +100,7 @@ def not_above(threshold: float, dtype: np.dtype[Any]) -> Any:
 
 
 def _check(boxes: Array, scores: Array, iou_threshold: float, labels: Array | None = None) -> None:
-    if not isinstance(boxes, np.ndarray) and _is_traced():
+    if not isinstance(boxes, np.ndarray) and is_traced():
         return  # shapes are symbols there
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ConfigError(f"NMS needs boxes (N, 4); got {tuple(boxes.shape)}")
@@ -116,12 +116,7 @@ def _check(boxes: Array, scores: Array, iou_threshold: float, labels: Array | No
 def _goes_to_torchvision(boxes: Array) -> bool:
     if isinstance(boxes, np.ndarray):
         return False
-    return bool(boxes.device.type != "cpu" or _is_traced())
-
-
-def _is_traced() -> bool:
-    torch = sys.modules["torch"]
-    return bool(torch.compiler.is_compiling() or torch.jit.is_tracing())
+    return bool(boxes.device.type != "cpu" or is_traced())
 
 
 def _on_host(array: Array) -> NDArray[Any]:
@@ -166,7 +161,7 @@ def _batched_by_torchvision(boxes: Array, scores: Array, labels: Array, threshol
     import torch
     from torchvision.ops import nms as operator
 
-    if _is_traced():
+    if is_traced():
         from torchvision.ops import batched_nms as traceable
 
         return traceable(boxes, scores, labels, threshold)

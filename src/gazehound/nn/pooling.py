@@ -17,6 +17,7 @@ import torchvision.ops
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gazehound.boxes.arrays import is_traced
 from gazehound.errors import ConfigError
 
 Pool = Callable[[Tensor, Tensor, int], Tensor]
@@ -90,14 +91,10 @@ class RoIAlign:
         return torch.from_numpy(out).permute(0, 3, 1, 2)
 
 
-def _is_traced() -> bool:
-    return bool(torch.compiler.is_compiling() or torch.jit.is_tracing())  # type: ignore[attr-defined]
-
-
 def _fits_kernel(features: Tensor) -> bool:
     wants_gradient = torch.is_grad_enabled() and features.requires_grad
     on_host = features.device.type == "cpu" and features.dtype == torch.float32
-    return on_host and not wants_gradient and not _is_traced()
+    return on_host and not wants_gradient and not is_traced()
 
 
 class RegionPool:
@@ -151,7 +148,7 @@ class RegionPool:
         if len(self.strides) == 1:
             return self.pool(maps[0], rows, self.strides[0])
         levels = self.levels(boxes).flatten()
-        if boxes.device.type == "cpu" and not _is_traced():
+        if boxes.device.type == "cpu" and not is_traced():
             return self._sorted_by_level(maps, rows, levels)
         return self._all_levels(maps, rows, levels)
 

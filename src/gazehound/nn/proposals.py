@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from gazehound.boxes.arrays import is_traced
 from gazehound.boxes.formats import clip
 from gazehound.boxes.iou import pairwise
 from gazehound.nn.coders import DeltaCoder
@@ -43,7 +44,7 @@ class Proposals:
 
     def shortened(self) -> Proposals:
         """Cut the padding that all images share; asks how many there are, which is for prediction."""
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
+        if is_traced():
             return self
         most = int(self.valid.sum(dim=1).amax()) if len(self.valid) else 0
         return Proposals(self.boxes[:, :most], self.scores[:, :most], self.valid[:, :most])

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
@@ -142,8 +142,19 @@ def fit(
 
     bar = Bar(console, len(order) * recipe.epochs)
     recorder = Recorder(out, header, recipe.checkpoint_minutes, recipe.patience)
+    trainer = _trainer(recipe, out, [freezing, Health(out, console), recorder, bar])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")  # its advice on loaders and logging
+        with one_line_errors():
+            trainer.fit(task, loader, val_loader, ckpt_path=checkpoint, weights_only=True)
+    network.load_state_dict(task.averaged_weights())
+    return task
+
+
+def _trainer(recipe: Recipe, out: Path, callbacks: list[Callback]) -> Trainer:
+    """Return Lightning's engine with what the recipe decides; reports and checkpoints are ours."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # the plan says what matters
-    trainer = Trainer(
+    return Trainer(
         accelerator="auto",
         devices=1,
         max_epochs=recipe.epochs,
@@ -151,7 +162,7 @@ def fit(
         accumulate_grad_batches=recipe.accumulate or 1,
         gradient_clip_val=recipe.clip or None,
         check_val_every_n_epoch=recipe.evaluate_every,
-        callbacks=[freezing, Health(out, console), recorder, bar],
+        callbacks=callbacks,
         logger=TensorBoardLogger(out, name="", version="tensorboard"),
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -161,12 +172,6 @@ def fit(
         sync_batchnorm=recipe.tune.norm == "synchronised",
         log_every_n_steps=10,
     )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="lightning")  # its advice on loaders and logging
-        with one_line_errors():
-            trainer.fit(task, loader, val_loader, ckpt_path=checkpoint, weights_only=True)
-    network.load_state_dict(task.averaged_weights())
-    return task
 
 
 def source_of_batches(
