@@ -30,6 +30,7 @@ from gazehound.nn.losses.centreness import centreness, judgement_loss
 from gazehound.nn.losses.focal import FocalLoss
 from gazehound.nn.necks.fpn import FPN
 from gazehound.nn.necks.neck import Neck
+from gazehound.nn.normaliser import normaliser
 from gazehound.nn.postprocess import Found, Limits, decode_dense
 from gazehound.nn.trunks import pyramid_trunk
 from gazehound.records import Classes, Targets
@@ -95,10 +96,10 @@ class ATSS(Network):
             outputs.regression, boxes, outputs.anchors, positive, self.coder, wanted
         )
         judgement = judgement_loss(outputs.judged, wanted, positive)
-        positives = positive.sum().clamp(min=1)
+        positives = normaliser(positive.sum())
         return {
             "class": class_loss.sum() / positives,
-            "box": box_loss.sum() / (wanted * positive).sum().clamp(min=1e-6),
+            "box": box_loss.sum() / normaliser((wanted * positive).sum(), least=1e-6),
             "centreness": judgement.sum() / positives,
         }
 

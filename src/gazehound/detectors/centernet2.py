@@ -29,6 +29,7 @@ from gazehound.nn.heads.centres import CentreHead
 from gazehound.nn.heads.region import RegionHead
 from gazehound.nn.losses.box import IoULoss, SmoothL1Loss
 from gazehound.nn.necks.neck import Neck, make_neck
+from gazehound.nn.normaliser import normaliser
 from gazehound.nn.points import PointGrid
 from gazehound.nn.postprocess import Found, Limits, best_per_level, decode_regions
 from gazehound.nn.proposals import ProposalLimits, Proposals, thinned
@@ -128,7 +129,7 @@ class CenterNet2(Network):
         )
         losses = {
             "heat": self.heat_loss(outputs.heat, wanted),
-            "place": place.sum() / wanted.positive.sum().clamp(min=1),
+            "place": place.sum() / normaliser(wanted.positive.sum()),
         }
         sizes = input_sizes(outputs.heat, outputs.image)
         proposals = self._propose(outputs, sizes, self.learning_proposals).with_truths(targets)

@@ -32,6 +32,7 @@ from gazehound.nn.losses.box import BoxLoss, SmoothL1Loss
 from gazehound.nn.losses.focal import FocalLoss
 from gazehound.nn.necks.bifpn import BiFPN
 from gazehound.nn.necks.neck import Neck
+from gazehound.nn.normaliser import normaliser
 from gazehound.nn.postprocess import Found, Limits, decode_dense
 from gazehound.records import Classes, Targets
 
@@ -119,9 +120,9 @@ class EfficientDet(Network):
         labels, boxes = match.labels_of(targets), match.boxes_of(targets)
         class_loss = self.class_loss(outputs.logits, labels, match.positive, match.counted)
         box_loss = self.box_loss(outputs.deltas, boxes, outputs.anchors, match.positive, self.coder)
-        normaliser = match.positive.sum() + 1
-        box = self.box_weight * box_loss.sum() / (4 * normaliser)
-        return {"class": class_loss.sum() / normaliser, "box": box}
+        count = normaliser(match.positive.sum(), plus=1)
+        box = self.box_weight * box_loss.sum() / (4 * count)
+        return {"class": class_loss.sum() / count, "box": box}
 
     def decode(self, outputs: Dense, sizes: Float[Tensor, "B 2"]) -> Found:
         """Keep the best of all levels, decode, clip to the image content, suppress per class."""

@@ -32,6 +32,7 @@ from gazehound.nn.losses.centreness import centreness, judgement_loss
 from gazehound.nn.losses.focal import FocalLoss
 from gazehound.nn.necks.fpn import FPN
 from gazehound.nn.necks.neck import Neck
+from gazehound.nn.normaliser import normaliser
 from gazehound.nn.points import PointGrid
 from gazehound.nn.postprocess import Found, Limits, decode_dense
 from gazehound.nn.trunks import pyramid_trunk
@@ -97,7 +98,7 @@ class FCOS(Network):
             "box": self.box_loss(outputs.regression, boxes, outputs.anchors, positive, self.coder),
             "centreness": judgement_loss(outputs.judged, wanted, positive),
         }
-        positives = positive.sum().clamp(min=1)
+        positives = normaliser(positive.sum())
         return {name: loss.sum() / positives for name, loss in losses.items()}
 
     def decode(self, outputs: QualityOutputs, sizes: Float[Tensor, "B 2"]) -> Found:

@@ -33,6 +33,7 @@ from gazehound.nn.losses.distribution import DistributionFocalLoss
 from gazehound.nn.losses.quality import ClassLoss, QualityFocalLoss, VarifocalLoss
 from gazehound.nn.necks.fpn import FPN
 from gazehound.nn.necks.neck import Neck
+from gazehound.nn.normaliser import normaliser
 from gazehound.nn.postprocess import Found, Limits, decode_dense
 from gazehound.nn.trunks import pyramid_trunk
 from gazehound.records import Classes, Targets
@@ -104,9 +105,9 @@ class GFL(Network):
         weights = torch.sigmoid(predictions.logits.float()).amax(dim=2)  # B x L
         class_loss = self.class_loss(outputs.logits, labels, positive, match.counted, quality)
         read = (outputs.regression, boxes, outputs.anchors, positive, self.coder, weights)
-        total = (weights * positive).sum().clamp(min=1e-6)
+        total = normaliser((weights * positive).sum(), least=1e-6)
         return {
-            "class": class_loss.sum() / positive.sum().clamp(min=1),
+            "class": class_loss.sum() / normaliser(positive.sum()),
             "box": self.box_loss(*read).sum() / total,
             "distribution": self.distribution_loss(*read).sum() / total,
         }

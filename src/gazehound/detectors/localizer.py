@@ -26,6 +26,7 @@ from gazehound.detectors.network import Network
 from gazehound.errors import unknown_name
 from gazehound.nn.backbones import Backbone
 from gazehound.nn.heads.window import WindowHead
+from gazehound.nn.normaliser import normaliser
 from gazehound.nn.postprocess import Found, Limits, suppress
 from gazehound.records import Classes, Targets
 
@@ -99,7 +100,7 @@ class Localizer(Network):
         class_loss = F.cross_entropy(outputs.logits.float(), labels, reduction="none")
         wanted = _relative(truths, outputs.image)
         box_loss = self.box_loss(outputs.boxes.float(), wanted, reduction="none").sum(dim=1)
-        count = shown.sum().clamp(min=1)
+        count = normaliser(shown.sum())
         return {
             "class": (class_loss * shown).sum() / count,
             "box": self.box_weight * (box_loss * shown).sum() / count,

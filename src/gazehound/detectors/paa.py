@@ -32,6 +32,7 @@ from gazehound.nn.losses.centreness import judgement_loss
 from gazehound.nn.losses.focal import FocalLoss
 from gazehound.nn.necks.fpn import FPN
 from gazehound.nn.necks.neck import Neck
+from gazehound.nn.normaliser import normaliser
 from gazehound.nn.postprocess import Found, Limits, decode_best, suppress
 from gazehound.nn.score_voting import vote
 from gazehound.nn.trunks import pyramid_trunk
@@ -103,10 +104,10 @@ class PAA(Network):
             outputs.regression, boxes, outputs.anchors, positive, self.coder, overlap
         )
         judgement = judgement_loss(outputs.judged, overlap, positive)
-        positives = positive.sum().clamp(min=1)
+        positives = normaliser(positive.sum())
         return {
             "class": class_loss.sum() / positives,
-            "box": box_loss.sum() / (overlap * positive).sum().clamp(min=1e-6),
+            "box": box_loss.sum() / normaliser((overlap * positive).sum(), least=1e-6),
             "iou": IOU_WEIGHT * judgement.sum() / positives,
         }
 

@@ -32,6 +32,7 @@ from gazehound.nn.losses.box import BoxLoss, SmoothL1Loss, make_box_loss
 from gazehound.nn.losses.focal import FocalLoss
 from gazehound.nn.necks.fpn import FPN
 from gazehound.nn.necks.neck import Neck, make_neck
+from gazehound.nn.normaliser import normaliser
 from gazehound.nn.postprocess import Found, Limits, decode_dense
 from gazehound.records import Classes, Targets
 
@@ -118,7 +119,7 @@ class RetinaNet(Network):
         labels, boxes = match.labels_of(targets), match.boxes_of(targets)
         class_loss = self.class_loss(outputs.logits, labels, match.positive, match.counted)
         box_loss = self.box_loss(outputs.deltas, boxes, outputs.anchors, match.positive, self.coder)
-        positives = match.positive.sum().clamp(min=1)
+        positives = normaliser(match.positive.sum())
         return {"class": class_loss.sum() / positives, "box": box_loss.sum() / positives}
 
     def decode(self, outputs: Dense, sizes: Float[Tensor, "B 2"]) -> Found:

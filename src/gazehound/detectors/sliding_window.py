@@ -34,6 +34,7 @@ from gazehound.nn.coders import DeltaCoder
 from gazehound.nn.heads.window import WindowHead
 from gazehound.nn.losses.box import BoxLoss, SmoothL1Loss
 from gazehound.nn.losses.regions import SoftmaxClasses
+from gazehound.nn.normaliser import normaliser
 from gazehound.nn.postprocess import Found, Limits, decode_dense
 from gazehound.nn.samplers import BalancedSampler, draw_of
 from gazehound.records import Classes, Targets
@@ -148,8 +149,8 @@ class SlidingWindow(Network):
             self.coder,
         )
         return {
-            "class": (class_loss * drawn.valid).sum() / drawn.valid.sum().clamp(min=1),
-            "box": box_loss.sum() / drawn.positive.sum().clamp(min=1),
+            "class": (class_loss * drawn.valid).sum() / normaliser(drawn.valid.sum()),
+            "box": box_loss.sum() / normaliser(drawn.positive.sum()),
         }
 
     def decode(self, outputs: Windows, sizes: Float[Tensor, "B 2"]) -> Found:

@@ -37,6 +37,7 @@ from gazehound.nn.losses.box import BoxLoss, SmoothL1Loss
 from gazehound.nn.losses.imbalance import HardNegatives, SoftmaxLoss
 from gazehound.nn.mobilenet import SSDLITE320, MobileNetV3, depthwise_level, depthwise_predictor
 from gazehound.nn.necks.extra_levels import SSD300, SSD512, ExtraLevel, ExtraLevels
+from gazehound.nn.normaliser import normaliser
 from gazehound.nn.postprocess import Found, Limits, best_per_class, keep_decoded
 from gazehound.nn.vgg import ReducedVGG16
 from gazehound.records import Classes, Targets
@@ -132,7 +133,7 @@ class SSD(Network):
         labels, boxes = match.labels_of(targets), match.boxes_of(targets)
         class_loss = self.class_loss(outputs.logits, labels, match.positive, match.counted)
         box_loss = self.box_loss(outputs.deltas, boxes, outputs.anchors, match.positive, self.coder)
-        positives = match.positive.sum().clamp(min=1)
+        positives = normaliser(match.positive.sum())
         return {"class": class_loss.sum() / positives, "box": box_loss.sum() / positives}
 
     def decode(self, outputs: Boxed, sizes: Float[Tensor, "B 2"]) -> Found:

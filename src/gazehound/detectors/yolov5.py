@@ -35,6 +35,7 @@ from gazehound.nn.cell_coders import BoundedCellCoder
 from gazehound.nn.csp import CSPBackbone, sppf_backbone
 from gazehound.nn.heads.coupled import IMAGE, CoupledHead
 from gazehound.nn.necks.csp_pan import CSPPAN
+from gazehound.nn.normaliser import normaliser
 from gazehound.nn.postprocess import Found, Limits, best_per_level, keep_decoded
 from gazehound.records import Classes, Targets
 
@@ -174,7 +175,7 @@ class YOLOv5(Network):
 def _mean_per_level(claims: Claims, levels: int) -> Float[Tensor, "B C"]:
     """Return the weights that make a mean over the batch's claims of each level, summed over levels."""
     of_level = F.one_hot(claims.level, levels)  # C x levels
-    count = (claims.valid.sum(dim=0)[:, None] * of_level).sum(dim=0).clamp(min=1)  # levels
+    count = normaliser((claims.valid.sum(dim=0)[:, None] * of_level).sum(dim=0))  # levels
     return claims.valid / count[claims.level]
 
 

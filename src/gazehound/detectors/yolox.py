@@ -34,6 +34,7 @@ from gazehound.nn.darknet import DEPTHS, DarkNet53, leaky
 from gazehound.nn.heads.decoupled import DecoupledHead
 from gazehound.nn.necks.csp_pan import CSPPAN
 from gazehound.nn.necks.darknet import YOLOv3Neck
+from gazehound.nn.normaliser import normaliser
 from gazehound.nn.points import PointGrid
 from gazehound.nn.postprocess import Found, Limits, best_per_level, keep_decoded
 from gazehound.records import Classes, Targets
@@ -130,7 +131,7 @@ class YOLOX(Network):
         of_class = entropy(outputs.logits, hit.to(outputs.logits), reduction="none") * keep
         objectness = entropy(outputs.objectness, positive.float(), reduction="none")
         l1 = (outputs.deltas - self.coder.encode(truths, squares)).abs() * keep
-        positives = positive.sum().clamp(min=1)
+        positives = normaliser(positive.sum())
         return {
             "box": BOX_WEIGHT * box.sum() / positives,
             "objectness": objectness.sum() / positives,

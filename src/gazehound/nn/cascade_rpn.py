@@ -17,6 +17,7 @@ from gazehound.nn.assigners.max_iou import MaxIoUAssigner
 from gazehound.nn.blocks import flatten_cells
 from gazehound.nn.coders import DeltaCoder
 from gazehound.nn.losses.box import IoULoss
+from gazehound.nn.normaliser import normaliser
 from gazehound.nn.proposals import ProposalLimits, Proposals, propose
 from gazehound.nn.rpn import objectness_loss
 from gazehound.nn.samplers import BalancedSampler, draw_of
@@ -166,7 +167,7 @@ class CascadeProposalNetwork(nn.Module):
             drawn.positive,
             self.coder,
         )
-        count = drawn.valid.sum().clamp(min=1)
+        count = normaliser(drawn.valid.sum())
         return {
             "anchor_box": self._early_loss(outputs, early, targets),
             "objectness": CLASS_WEIGHT * objectness_loss(outputs.objectness, drawn).sum() / count,

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gazehound.errors import ConfigError
+from gazehound.nn.normaliser import normaliser
 from gazehound.records import Targets
 
 SIZES = ((0.0, 80.0), (64.0, 160.0), (128.0, 320.0), (256.0, 640.0), (512.0, float("inf")))
@@ -193,4 +194,4 @@ class CentreHeatLoss:
         rest = rest * (chance < self.sure)
         of_peaks = (peaks * wanted.is_peak.flatten(1)).sum()
         total = self.balance * of_peaks + (1 - self.balance) * rest.sum()
-        return self.weight * total / wanted.is_peak.sum().clamp(min=1)
+        return self.weight * total / normaliser(wanted.is_peak.sum())

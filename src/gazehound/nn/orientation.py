@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from gazehound.nn.normaliser import normaliser
+
 CENTRES = (-math.pi / 2, math.pi / 2)
 HALF_WIDTH = math.pi / 2 + math.pi / 6
 
@@ -40,10 +42,10 @@ def orientation_loss(
         rest = wrapped(angle - centre)
         inside = (rest.abs() < HALF_WIDTH) & counted
         entropy = F.cross_entropy(part[..., :2].movedim(2, 1), inside.long(), reduction="none")
-        total = total + (entropy * counted).sum() / counted.sum().clamp(min=1)
+        total = total + (entropy * counted).sum() / normaliser(counted.sum())
         wanted = torch.stack((torch.sin(rest), torch.cos(rest)), dim=2)
         away = F.smooth_l1_loss(part[..., 2:], wanted, reduction="none").sum(dim=2)
-        total = total + (away * inside).sum() / inside.sum().clamp(min=1)
+        total = total + (away * inside).sum() / normaliser(inside.sum())
     return total
 
 

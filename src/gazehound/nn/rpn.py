@@ -17,6 +17,7 @@ from gazehound.nn.coders import DeltaCoder
 from gazehound.nn.heads.region import deltas_of
 from gazehound.nn.heads.rpn import RPNHead
 from gazehound.nn.losses.box import BoxLoss, SmoothL1Loss
+from gazehound.nn.normaliser import normaliser
 from gazehound.nn.proposals import ProposalLimits, Proposals, propose
 from gazehound.nn.samplers import BalancedSampler, Sampled, draw_of
 from gazehound.records import Targets
@@ -98,7 +99,7 @@ class ProposalNetwork(nn.Module):
         deltas = deltas_of(drawn.rows(outputs.deltas), labels)
         truths, anchors = drawn.rows(match.boxes_of(targets)), outputs.anchors[drawn.index]
         box_loss = self.box_loss(deltas, truths, anchors, drawn.positive, self.coder)
-        count = drawn.valid.sum().clamp(min=1)
+        count = normaliser(drawn.valid.sum())
         losses = {
             "objectness": objectness_loss(outputs.objectness, drawn).sum() / count,
             "proposal_box": box_loss.sum() / count,

@@ -15,6 +15,7 @@ from gazehound.nn.coders import DeltaCoder
 from gazehound.nn.heads.box import BoxPredictor
 from gazehound.nn.losses.box import BoxLoss, SmoothL1Loss
 from gazehound.nn.losses.regions import RegionClasses, SoftmaxClasses
+from gazehound.nn.normaliser import normaliser
 from gazehound.nn.pooling import RegionPool
 from gazehound.nn.postprocess import Found, Limits, decode_regions
 from gazehound.nn.proposals import Proposals
@@ -112,7 +113,7 @@ class RegionHead(nn.Module):
         box_loss = self.box_loss(
             chosen, regions.truths, regions.boxes, regions.positive, self.coder
         )
-        count = regions.valid.sum().clamp(min=1)
+        count = normaliser(regions.valid.sum())
         return {"class": class_loss.sum() / count, "box": box_loss.sum() / count}
 
     def refine(

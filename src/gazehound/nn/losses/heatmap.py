@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gazehound.nn.heatmaps import PointTargets, read_cells
+from gazehound.nn.normaliser import normaliser
 
 
 def penalty_reduced_focal_loss(
@@ -41,7 +42,7 @@ class HeatmapLoss:
     ) -> Float[Tensor, ""]:
         """Return the loss of a batch."""
         loss = penalty_reduced_focal_loss(logits.float(), heat, self.alpha, self.beta).sum()
-        return loss / (heat == 1).sum().clamp(min=1)
+        return loss / normaliser((heat == 1).sum())
 
 
 def masked_l1(
@@ -52,7 +53,7 @@ def masked_l1(
     """Mean absolute difference over the numbers that count; 0 when none does."""
     mask = counted.expand_as(wanted)
     loss = (predicted.float() - wanted).abs() * mask
-    return loss.sum() / (mask.sum() + 1e-4)
+    return loss.sum() / normaliser(mask.sum(), least=0, plus=1e-4)
 
 
 def point_losses(
