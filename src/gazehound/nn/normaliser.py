@@ -28,7 +28,7 @@ def alone() -> Iterator[None]:
         _ALONE.reset(token)
 
 
-def normaliser(count: Tensor, least: float = 1, plus: float = 0) -> Tensor:
+def normaliser(count: Tensor, least: int | float = 1, plus: int | float = 0) -> Tensor:
     """Return the count of a batch, at least ``least``, as each process has to divide by it.
 
     With W processes that is ``max(sum of their counts + plus, least) / W``: the mean of the W gradients
