@@ -1,71 +1,19 @@
-"""The records that flow through the code: frozen, validated, no torch import.
-
-A ``Sample`` comes out of a data set, a ``Batch`` with its ``Targets`` goes into a network, and
-``Detections`` come out of a detector. Boxes are ``xyxy``, float32, in continuous pixels of the
-original image, with no plus-one; labels are 0-based and there is no background label.
-"""
+"""What a data set gives and a network is fed: samples, targets, batches; no torch import."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gazehound.errors import ConfigError, DataError
+from gazehound.errors import DataError
+from gazehound.records.arrays import BoolArray, FloatArray, IntArray, need_shape
 
 if TYPE_CHECKING:
     import torch
-
-FloatArray = NDArray[np.float32]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Classes:
-    """Class names and the ids that the data set gave them; label ``k`` is row ``k``.
-
-    Attributes:
-        names: one name per label.
-        ids: the original category id of each label (COCO's may have gaps). Defaults to 0..K-1.
-        supercategories: optional, one per label; empty when the data set has none.
-
-    Raises:
-        ConfigError: names or ids repeat, or their lengths differ.
-    """
-
-    names: tuple[str, ...]
-    ids: tuple[int, ...] = ()
-    supercategories: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not self.ids:
-            object.__setattr__(self, "ids", tuple(range(len(self.names))))
-        for what, values in (("names", self.names), ("ids", self.ids)):
-            repeated = sorted({str(v) for v in values if values.count(v) > 1})
-            if repeated:
-                raise ConfigError(f"class {what} must be unique; repeated: {', '.join(repeated)}")
-        if len(self.ids) != len(self.names):
-            raise ConfigError(
-                f"classes need one id per name; got {len(self.names)} names and {len(self.ids)} ids"
-            )
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.names)
-
-    def label_of_id(self) -> dict[int, int]:
-        """Return the map from original category id to label."""
-        return {category: label for label, category in enumerate(self.ids)}
-
-    def label_of_name(self) -> dict[str, int]:
-        """Return the map from class name to label."""
-        return {name: label for label, name in enumerate(self.names)}
 
 
 @dataclass(frozen=True)
@@ -145,11 +93,11 @@ class Sample:
     extras: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _need_shape("boxes", self.boxes, (None, 4), self.file)
+        need_shape("boxes", self.boxes, (None, 4), self.file)
         for name in ("labels", "crowd", "difficult", "area", "ids"):
-            _need_shape(name, getattr(self, name), (len(self.boxes),), self.file)
+            need_shape(name, getattr(self, name), (len(self.boxes),), self.file)
         for name, column in self.extras.items():
-            _need_shape(name, column, (len(self.boxes), ...), self.file)
+            need_shape(name, column, (len(self.boxes), ...), self.file)
 
     @classmethod
     def of(
@@ -256,78 +204,3 @@ class Batch:
         return replace(
             self, images=self.images.pin_memory(), sizes=self.sizes.pin_memory(), targets=targets
         )
-
-
-@dataclass(frozen=True)
-class Detections:
-    """What a detector found in one image.
-
-    Attributes:
-        boxes: (N, 4) float32 ``xyxy`` in pixels of the original image.
-        scores: (N,) float32, sorted from high to low.
-        labels: (N,) int64, 0-based.
-        classes: names and original ids of the labels.
-        image_size: (height, width) of the original image, pixels.
-        image_id: the data set's id of the image, if there is one.
-        file: path of the image, if there is one.
-        extras: what else the detector says of each, N rows: ``keypoints`` (N, J, 3) as x, y in
-            pixels of the original image and score; ``depth``, ``dimensions``, ``alpha`` as in KITTI.
-
-    Raises:
-        DataError: an array has not the shape given above, or a label has no class.
-    """
-
-    boxes: FloatArray
-    scores: FloatArray
-    labels: IntArray
-    classes: Classes
-    image_size: tuple[int, int]
-    image_id: int | str | None = None
-    file: str = ""
-    extras: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        _need_shape("boxes", self.boxes, (None, 4), self.file)
-        for name, column in self.extras.items():
-            _need_shape(name, column, (len(self.boxes), ...), self.file)
-        _need_shape("scores", self.scores, (len(self.boxes),), self.file)
-        _need_shape("labels", self.labels, (len(self.boxes),), self.file)
-        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.classes):
-            raise DataError(
-                f"labels must lie in 0..{len(self.classes) - 1}; "
-                f"got {self.labels.min()}..{self.labels.max()}"
-            )
-
-    def __len__(self) -> int:
-        return len(self.boxes)
-
-    @property
-    def names(self) -> list[str]:
-        """Return the class name of each detection."""
-        return [self.classes.names[label] for label in self.labels]
-
-    def select(self, rows: NDArray[Any]) -> Detections:
-        """Return only these detections (an index or boolean array)."""
-        return replace(
-            self,
-            boxes=self.boxes[rows],
-            scores=self.scores[rows],
-            labels=self.labels[rows],
-            extras={name: column[rows] for name, column in self.extras.items()},
-        )
-
-    def above(self, score: float) -> Detections:
-        """Return only the detections with at least this score."""
-        return self.select(self.scores >= score)
-
-
-def _need_shape(name: str, array: NDArray[Any], shape: Sequence[Any], where: str = "") -> None:
-    """Raise DataError unless ``array`` has ``shape`` (None: any length; a last ...: any rest)."""
-    wanted = list(shape)
-    got: list[Any] = list(array.shape)
-    if wanted and wanted[-1] is ...:
-        wanted, got = wanted[:-1], got[: len(wanted) - 1]
-    if len(wanted) != len(got) or any(w not in (None, g) for w, g in zip(wanted, got, strict=True)):
-        text = ", ".join("N" if w is None else str(w) for w in wanted)
-        place = f"{where}: " if where else ""
-        raise DataError(f"{place}{name} must have shape ({text}); got {tuple(array.shape)}")
