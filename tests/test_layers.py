@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "src" / "gazehound"
 
 FLOORS = [
     {"errors"},
-    {"records", "kernels"},
+    {"records", "kernels", "watching"},
     {"boxes"},
     {"data", "metrics", "nn", "features"},
     {"detectors"},
@@ -21,7 +21,7 @@ FLOORS = [
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SHARED_BY_DETECTORS = {"gazehound.detectors.detector", "gazehound.detectors.network"}
-NEVER_TORCH = {"errors", "records", "kernels", "features", "metrics"}
+NEVER_TORCH = {"errors", "records", "watching", "kernels", "features", "metrics"}
 MODULES = sorted(
     path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem != "__init__"
 )

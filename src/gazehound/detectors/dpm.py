@@ -27,13 +27,14 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from gazehound.boxes.formats import clip
 from gazehound.errors import CheckpointError, ConfigError, TrainingError, unknown_name
 from gazehound.features.dpm_features import FeaturePyramid, feature_pyramid, magnified
-from gazehound.features.part_boxes import Boxes, filter_boxes, suppress_covered
+from gazehound.features.part_boxes import Boxes, PartsPlaced, filter_boxes, suppress_covered
 from gazehound.features.part_cascade import cascade_level
 from gazehound.features.part_model import PartModel
 from gazehound.features.part_plan import Scene, TrainingPlan
 from gazehound.features.part_training import Trainer
 from gazehound.features.parts import Placements, find_placements
 from gazehound.records import Classes, Detections, FloatArray
+from gazehound.watching import Suppression, show
 
 if TYPE_CHECKING:
     from gazehound.data import Dataset
@@ -107,7 +108,7 @@ class DPM:
         boxes, scores, labels = [], [], []
         for label, model in self.models.items():
             threshold = model.threshold if score is None else margin_of(score)
-            own_boxes, margins = self._detect_class(image, model, threshold)
+            own_boxes, margins = self._detect_class(image, label, threshold)
             boxes.append(own_boxes)
             scores.append(score_of(margins))
             labels.append(np.full(len(own_boxes), label, np.int64))
@@ -122,9 +123,10 @@ class DPM:
         )
 
     def _detect_class(
-        self, image: NDArray[Any], model: PartModel, threshold: float
+        self, image: NDArray[Any], label: int, threshold: float
     ) -> tuple[Boxes, FloatArray]:
         """Return the boxes (N, 4) and margins (N,) of one class after suppression, best first."""
+        model = self.models[label]
         if self.magnify > 1:
             image = magnified(image, self.magnify)
         pyramid, found = self.place(image, model, threshold)
@@ -136,8 +138,11 @@ class DPM:
             boxes = model.regression.predict(boxes, filters, found.components)
             boxes = clip(boxes, *pyramid.image_size)
             seen = _has_area(boxes)
-            boxes, found = boxes[seen], found.select(seen)
+            boxes, filters, found = boxes[seen], filters[seen], found.select(seen)
         kept = suppress_covered(boxes, found.scores, self.overlap)
+        groups = np.full(len(boxes), label)
+        show(PartsPlaced(label, model.mixture, pyramid, found, filters, boxes, self.magnify))
+        show(Suppression(boxes / self.magnify, found.scores, groups, kept, self.overlap, True))
         return boxes[kept] / self.magnify, found.scores[kept]
 
     def place(

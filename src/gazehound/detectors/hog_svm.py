@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from gazehound.boxes.formats import clip
+from gazehound.boxes.formats import clip, xywh_to_xyxy
 from gazehound.boxes.iou import pairwise
 from gazehound.boxes.nms import nms
 from gazehound.errors import CheckpointError, ConfigError, TrainingError, unknown_name
@@ -28,6 +28,7 @@ from gazehound.features.window_fusion import fuse_by_grouping, fuse_by_mean_shif
 from gazehound.features.window_scan import Hits, Raster, Template, scan
 from gazehound.features.window_training import Rules, Shape, content_boxes, train_template
 from gazehound.records import BoolArray, Classes, Detections, FloatArray, Sample
+from gazehound.watching import Merging, Suppression, show
 
 if TYPE_CHECKING:
     from gazehound.data import Dataset
@@ -156,15 +157,13 @@ class HogSvm:
             size, (max(smallest[0], 1), max(smallest[1], 1)), self.step, self.start
         )
         found = scan(planes, self.hog, self.templates, levels, self.raster, threshold)
-        return [
-            self._fused(hits, levels, size, shape)
-            for hits, shape in zip(found, self.shapes, strict=True)
-        ]
+        return [self._fused(hits, levels, size, label) for label, hits in enumerate(found)]
 
     def _fused(
-        self, hits: Hits, levels: Sequence[Level], size: tuple[int, int], shape: Shape
+        self, hits: Hits, levels: Sequence[Level], size: tuple[int, int], label: int
     ) -> tuple[FloatArray, FloatArray]:
-        """Turn windows into boxes, one per object, clipped to the image."""
+        """Turn the windows of a class into boxes, one per object, clipped to the image."""
+        shape = self.shapes[label]
         if self.fusion in ("rectangles", "mean-shift"):
             windows, scales = whole_windows(hits, levels, shape.window)
             if self.fusion == "rectangles":
@@ -173,11 +172,14 @@ class HogSvm:
                 boxes, margin = fuse_by_mean_shift(
                     windows, scales, hits.margin, shape.window, self.overlap
                 )
-            return clip(boxes, *size), margin
+            before, boxes = xywh_to_xyxy(windows.astype(np.float32)), clip(boxes, *size)
+            show(Merging(clip(before, *size), hits.margin, boxes, margin, label))
+            return boxes, margin
         boxes = clip(content_boxes(hits, levels, size, shape), *size)
         if self.fusion == "none":
             return boxes, hits.margin
         kept = nms(boxes, hits.margin, self.overlap)
+        show(Suppression(boxes, hits.margin, np.full(len(boxes), label), kept, self.overlap))
         return boxes[kept], hits.margin[kept]
 
     def fit(self, dataset: Dataset, *, seed: int = 0, progress: bool = True) -> None:

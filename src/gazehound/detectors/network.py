@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,22 @@ from torch import Tensor, nn
 from gazehound.data.preprocess import Preprocess
 from gazehound.nn.postprocess import Found
 from gazehound.records import Batch, Classes, Detections, FloatArray, Geometry, Targets
+from gazehound.watching import show
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """The step that a network shows of its prediction.
+
+    Attributes:
+        batch: what it was fed.
+        outputs: its own record, of ``forward``.
+        found: of ``decode``.
+    """
+
+    batch: Batch
+    outputs: Any
+    found: Found
 
 
 class Network(nn.Module):
@@ -77,7 +94,10 @@ class Network(nn.Module):
         training = self.training
         self.eval()
         try:
-            return self.decode(self(batch.images), batch.sizes)
+            outputs = self(batch.images)
+            found = self.decode(outputs, batch.sizes)
+            show(Inferred(batch, outputs, found))
+            return found
         finally:
             self.train(training)
 

@@ -27,6 +27,7 @@ from gazehound.features.grey import crops, grey, resized
 from gazehound.features.grouping import group_rectangles
 from gazehound.features.scanning import Hits, scales_of, scan_images, scan_scales
 from gazehound.records import Classes, Detections, FloatArray
+from gazehound.watching import Merging, Suppression, show
 
 if TYPE_CHECKING:
     from gazehound.data import Dataset
@@ -142,13 +143,18 @@ class ViolaJones:
         low, high = cascade.response_range
         boxes = hits.boxes
         response = ((hits.response - low) / max(high - low, 1e-9)).astype(np.float32)
-        if self.grouping == "rectangles":
-            boxes, response, _ = group_rectangles(boxes, response, self.min_neighbors)
-        corners = clip(xywh_to_xyxy(boxes.astype(np.float32)), size[0], size[1])
+        before = clip(xywh_to_xyxy(boxes.astype(np.float32)), size[0], size[1])
         if self.grouping == "nms":
-            kept = nms(corners, response, self.overlap)
-            return corners[kept], response[kept]
-        return corners, response
+            kept = nms(before, response, self.overlap)
+            groups = np.zeros(len(before), np.int64)
+            show(Suppression(before, response, groups, kept, self.overlap))
+            return before[kept], response[kept]
+        if self.grouping == "none":
+            return before, response
+        boxes, best, _ = group_rectangles(boxes, response, self.min_neighbors)
+        merged = clip(xywh_to_xyxy(boxes.astype(np.float32)), size[0], size[1])
+        show(Merging(before, response, merged, best))
+        return merged, best
 
     def fit(
         self,

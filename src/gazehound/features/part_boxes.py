@@ -18,6 +18,29 @@ Boxes = NDArray[np.float64]  # in pixels; rounded to float32 only when detection
 IntArray = NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class PartsPlaced:
+    """The step that detection with part models shows of each class, before the suppression.
+
+    Attributes:
+        label: the class.
+        mixture: its model.
+        pyramid: of the (magnified) image.
+        found: N placements.
+        filters: (N, 1 + P, 4) boxes of their roots and parts, pixels of the (magnified) image.
+        boxes: (N, 4) what they say of the object, pixels of the (magnified) image.
+        magnify: how many times the image was enlarged.
+    """
+
+    label: int
+    mixture: Mixture
+    pyramid: FeaturePyramid
+    found: Placements
+    filters: Boxes
+    boxes: Boxes
+    magnify: int
+
+
 def filter_boxes(mixture: Mixture, pyramid: FeaturePyramid, found: Placements) -> Boxes:
     """Return the boxes (N, 1 + P, 4) of root and parts in pixels of the image, unclipped."""
     cell = pyramid.cell_sizes()[found.levels][:, None]

@@ -23,6 +23,7 @@ from gazehound.features.dpm_features import FeaturePyramid, mirror_filter
 from gazehound.features.threads import in_threads
 from gazehound.kernels.correlation import FilterBank, correlate, filter_bank
 from gazehound.kernels.distance_transform import add_deformed, best_place, distance_transform
+from gazehound.watching import show
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -290,6 +291,7 @@ def find_placements(
 
     def one_level(level: int) -> Placements:
         scored = scorer(level) if scorer else score_level(mixture, pyramid, level)
+        show(scored)
         return above(mixture, pyramid, scored, threshold, most)
 
     found = Placements.joined(in_threads(one_level, range(len(pyramid.coarse))), mixture.part_count)

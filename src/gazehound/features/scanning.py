@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 
 from gazehound.errors import ConfigError
 from gazehound.features.cascade import Cascade
+from gazehound.features.cascade_scan import scanned
 from gazehound.features.threads import in_threads
 from gazehound.kernels.cascade import scan_stumps
 from gazehound.kernels.cascade_trees import scan_trees
 from gazehound.kernels.integral import integrate_level
+from gazehound.watching import is_watched, show
 
 
 @dataclass(frozen=True)
@@ -112,9 +114,15 @@ def scan_images(cascade: Cascade, image: NDArray[np.uint8], scales: NDArray[np.f
          layout[:, 3] * steps, group]
     )  # fmt: skip
     tables = _pyramid_tables(cascade, strides, odd, tilted)
-    found = _run(cascade, fast, sums, squares, levels, tables, True, int(first[-1]))
+    reached = np.zeros(int(first[-1]) if is_watched() else 0, np.uint16)
+    found = _run(cascade, fast, sums, squares, levels, tables, True, int(first[-1]), reached)
     cells = _cells(found[0], levels, steps)
-    return _hits(cascade, found, cells, scales[cells[:, 0]], shapes)
+    hits = _hits(cascade, found, cells, scales[cells[:, 0]], shapes)
+    if is_watched():
+        windows = np.rint(np.asarray(cascade.window)[None] * scales[:, None]).astype(np.int64)
+        integral = _integral(sums, layout[0])
+        show(scanned(cascade, integral, scales, windows, steps * scales, levels, reached, hits))
+    return hits
 
 
 def _opencv_grid(
@@ -168,6 +176,13 @@ def _offsets(xs: NDArray[Any], ys: NDArray[Any], stride: int, half: int) -> NDAr
     return np.asarray(ys * stride + across, np.int64)
 
 
+def _integral(sums: NDArray[Any], layout: NDArray[np.int64]) -> NDArray[Any]:
+    """Return the integral image (H + 1, W + 1) of one scale, its columns in their order."""
+    height, width, start, stride, odd = layout
+    across = _offsets(np.arange(width + 1), np.zeros(1, np.int64), 1, int(odd))
+    return np.asarray(sums[start + across + np.arange(height + 1)[:, None] * stride])
+
+
 def scan_scales(
     cascade: Cascade, image: NDArray[np.uint8], scales: NDArray[np.float32], shift: float = 1.0
 ) -> Hits:
@@ -204,9 +219,14 @@ def scan_scales(
          np.arange(len(scales))]
     ).astype(np.int64)  # fmt: skip
     tables = _grown_tables(cascade, scales, stride, tilted)
-    found = _run(cascade, False, sums, squares, levels, tables, False, int(first[-1]))
+    reached = np.zeros(int(first[-1]) if is_watched() else 0, np.uint16)
+    found = _run(cascade, False, sums, squares, levels, tables, False, int(first[-1]), reached)
     cells = _cells(found[0], levels, steps)
-    return _hits(cascade, found, cells, np.ones(len(cells), np.float32), shapes, windows)
+    hits = _hits(cascade, found, cells, np.ones(len(cells), np.float32), shapes, windows)
+    if is_watched():
+        integral = _integral(sums, layout[0])
+        show(scanned(cascade, integral, scales, windows, steps, levels, reached, hits))
+    return hits
 
 
 def _grown_tables(
@@ -271,6 +291,7 @@ def _run(
     tables: _Tables,
     skip: bool,
     positions: int,
+    reached: NDArray[np.uint16],
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Run the fitting kernel; return the map entries of the hits and their sums."""
     accepted = np.zeros(positions, np.uint8)
@@ -278,7 +299,7 @@ def _run(
     parts = get_num_threads()
     doubts = _doubts(cascade) if fast else np.zeros(0)
     where = (levels, tables.norm, tables.area, tables.corners, tables.weights)
-    maps = (accepted, response)
+    maps = (accepted, response, reached)
 
     def share(part: int) -> None:
         if fast:

@@ -22,6 +22,7 @@ from gazehound.features.threads import in_threads
 from gazehound.kernels import region_grouping as grouping
 from gazehound.kernels import superpixels
 from gazehound.records import FloatArray, IntArray
+from gazehound.watching import show
 
 COLOUR_BINS = 25
 PARTS = "CTSF"  # colour, texture, size, fill
@@ -65,6 +66,21 @@ class Hierarchy:
     labels: NDArray[np.int32]
     boxes: IntArray
     made: IntArray
+
+
+@dataclass(frozen=True)
+class Searched:
+    """The step that a selective search shows.
+
+    Attributes:
+        image: (H, W, 3) uint8 that was searched.
+        hierarchies: every grouping of it.
+        boxes: (N, 4) the proposals, the most promising first.
+    """
+
+    image: NDArray[np.uint8]
+    hierarchies: list[Hierarchy]
+    boxes: FloatArray
 
 
 @dataclass(frozen=True)
@@ -130,7 +146,8 @@ class SelectiveSearch:
         """
         random = np.random.default_rng(self.seed)
         boxes, ranks = [], []
-        for hierarchy in self.hierarchies(image):
+        hierarchies = self.hierarchies(image)
+        for hierarchy in hierarchies:
             count = len(hierarchy.boxes)
             boxes.append(hierarchy.boxes)
             places = np.arange(count, 0, -1) + self.even * count
@@ -139,7 +156,9 @@ class SelectiveSearch:
         sides = found[:, 2:] - found[:, :2]
         found = found[(sides >= self.smallest).all(axis=1)]
         _, first = np.unique(found, axis=0, return_index=True)
-        return found[np.sort(first)[:limit]].astype(np.float32)
+        chosen = found[np.sort(first)[:limit]].astype(np.float32)
+        show(Searched(image, hierarchies, chosen))
+        return chosen
 
     def hierarchies(self, image: NDArray[np.uint8]) -> list[Hierarchy]:
         """Return every grouping of the image: space by space, scale by scale, measure by measure."""

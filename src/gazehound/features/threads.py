@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from functools import cache
 from typing import Any, TypeVar
 
@@ -78,4 +79,5 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Re
             return work(item)
 
     with _products, ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(marked, items))
+        # Each item in a copy of this thread's context, so that a watcher here sees its steps, too.
+        return [f.result() for f in [pool.submit(copy_context().run, marked, i) for i in items]]

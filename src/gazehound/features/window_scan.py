@@ -21,6 +21,7 @@ from gazehound.features.pyramid import Level
 from gazehound.features.threads import in_threads
 from gazehound.kernels.block_scores import correlate_blocks
 from gazehound.records import FloatArray, IntArray
+from gazehound.watching import show
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ def scan(
 
     def on_level(level: Level) -> list[tuple[IntArray, FloatArray]]:
         scores = score_level(planes, hog, templates, level, raster)
+        show(LevelScores(level, raster, scores))
         return [_collect(parts, limit, raster) for parts, limit in zip(scores, limits, strict=True)]
 
     found = in_threads(on_level, levels)
@@ -120,11 +122,28 @@ class RasterScores(NamedTuple):
         origin: (y, x) of the first window in the padded level.
         step: pixels between windows, (y, x).
         scores: (rows, columns) float32.
+        grid: (block rows, block columns, numbers per block), what the template was slid over.
     """
 
     origin: tuple[int, int]
     step: int
     scores: FloatArray
+    grid: FloatArray
+
+
+@dataclass(frozen=True)
+class LevelScores:
+    """The step that a scan shows of each pyramid level.
+
+    Attributes:
+        level: of the pyramid.
+        raster: where windows stand on it.
+        scores: a list per template, an entry per block raster.
+    """
+
+    level: Level
+    raster: Raster
+    scores: list[list[RasterScores]]
 
 
 def score_level(
@@ -142,7 +161,7 @@ def score_level(
             grid = hog.grid(planes, level.size, (raster.pad, raster.pad), (y, x))
             for template, parts in zip(templates, out, strict=True):
                 scores = correlate_blocks(grid, template.weights, template.bias, (step, step))
-                parts.append(RasterScores((y, x), step * hog.stride, scores))
+                parts.append(RasterScores((y, x), step * hog.stride, scores, grid))
     return out
 
 
@@ -151,7 +170,7 @@ def _collect(
 ) -> tuple[IntArray, FloatArray]:
     """Return the corners (N, 2), x and y, and responses of the windows kept, in raster order."""
     corners, margins = [], []
-    for (y, x), step, scores in parts:
+    for (y, x), step, scores, _ in parts:
         rows, columns = np.nonzero(scores >= limit)
         corners.append(np.stack([columns * step + x, rows * step + y], axis=1) - raster.pad)
         margins.append(scores[rows, columns])

@@ -10,7 +10,8 @@ than their error bound. Everything else is summed in double precision as OpenCV 
 is that of the plain walk.
 
 A scan writes into two maps with one entry per grid position: whether all stages passed, and the
-last stage's sum. The order of work therefore never shows in the result. The tables:
+last stage's sum; on demand into a third, how far each window came. The order of work therefore never
+shows in the result. The tables:
 
     levels   (L, 7) int64: buffer entry of the first window, positions per row, rows of positions,
              first entry in the maps, buffer entries from one position to the next, from one row of
@@ -264,7 +265,10 @@ def _stage_of_row(
 
 @njit(cache=True, nogil=True)
 def _visited(
-    passed: NDArray[np.int32], inverse: NDArray[np.float32], alive: NDArray[np.int32]
+    passed: NDArray[np.int32],
+    inverse: NDArray[np.float32],
+    alive: NDArray[np.int32],
+    reached: NDArray[np.uint16],
 ) -> int:
     """List the columns that a scan visits and the first stage passes; return their number.
 
@@ -275,6 +279,7 @@ def _visited(
         passed: columns that the first stage passes, rising.
         inverse: of every column; 0: flat.
         alive: output; may share its memory with ``passed``.
+        reached: output, 1 where the first stage was asked and 2 where it was passed; or empty.
     """
     count, case, x = 0, 0, 0
     while x < len(inverse):
@@ -283,7 +288,11 @@ def _visited(
         if case < len(passed) and passed[case] == x:
             alive[count] = x
             count += 1
+            if len(reached):
+                reached[x] = 2
         elif inverse[x] != _ZERO:
+            if len(reached):
+                reached[x] = 1
             x += 1
         x += 1
     return count
@@ -305,6 +314,7 @@ def scan_stumps(
     doubts: NDArray[np.float64],
     accepted: NDArray[np.uint8],
     response: NDArray[np.float32],
+    reached: NDArray[np.uint16],
     part: int,
     parts: int,
 ) -> None:
@@ -325,6 +335,8 @@ def scan_stumps(
         doubts: (S,) error bound of its single-precision sum.
         accepted: (P,) output, 1 where every stage passed; zeros on entry.
         response: (P,) output, the last stage's sum there.
+        reached: (P,) output, 0 where no stage was asked, else 1 more than the stages passed; zeros on
+            entry. Or empty: nobody wants to know.
         part: which share.
         parts: how many there are; shares may run in threads.
     """
@@ -356,7 +368,13 @@ def scan_stumps(
                     exact, asked,
                 )  # fmt: skip
                 if stage == 0:
-                    count = _visited(alive[:count], inverse, alive)
+                    first = levels[level, 3] + row * columns
+                    row_of = reached[first : first + columns] if len(reached) else reached
+                    count = _visited(alive[:count], inverse, alive, row_of)
+                elif len(reached):
+                    first = levels[level, 3] + row * columns
+                    for i in range(count):
+                        reached[first + alive[i]] = stage + 2
                 stage += 1
             _exact_sums(
                 sums, base, alive[:count], inverse, table, weight, thresholds, leaves,

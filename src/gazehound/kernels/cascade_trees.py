@@ -142,6 +142,7 @@ def scan_trees(
     skip: bool,
     accepted: NDArray[np.uint8],
     response: NDArray[np.float32],
+    reached: NDArray[np.uint16],
     part: int,
     parts: int,
 ) -> None:
@@ -165,6 +166,8 @@ def scan_trees(
         skip: whether a rejection by the first stage skips the next position of the row.
         accepted: (P,) output, 1 where every stage passed; zeros on entry.
         response: (P,) output, the last stage's sum there.
+        reached: (P,) output, 0 where no stage was asked, else 1 more than the stages passed; zeros on
+            entry. Or empty: nobody wants to know.
         part: which share.
         parts: how many there are; shares may run in threads.
     """
@@ -188,6 +191,8 @@ def scan_trees(
                         sums, at, inverse, table, weight, thresholds, subsets, children, leaves,
                         tree_first, stage_first, bounds,
                     )  # fmt: skip
+                    if len(reached):
+                        reached[out + x] = passed + 1
                     if passed == stages:
                         accepted[out + x] = 1
                         response[out + x] = total

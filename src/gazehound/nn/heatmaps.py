@@ -14,9 +14,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from gazehound.boxes.arrays import is_traced
 from gazehound.boxes.formats import clip
 from gazehound.nn.postprocess import Found
 from gazehound.records import Targets
+from gazehound.watching import show
 
 Grid = tuple[int, int]
 
@@ -53,6 +55,27 @@ class PointTargets:
     size: Float[Tensor, "B M 2"]
     radius: Float[Tensor, "B M"]
     valid: Bool[Tensor, "B M"]
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """The step that a detector of points shows.
+
+    Attributes:
+        heat: (B, K, H, W) in 0..1.
+        scores: (B, D) of the best local maxima, best first.
+        labels: (B, D) the map of each.
+        cell: (B, D) flat cell of each, row-major.
+        boxes: (B, D, 4) ``xyxy`` read there, clipped to the image content.
+        stride: pixels of the network input per cell.
+    """
+
+    heat: Float[Tensor, "B K H W"]
+    scores: Float[Tensor, "B D"]
+    labels: Int[Tensor, "B D"]
+    cell: Int[Tensor, "B D"]
+    boxes: Float[Tensor, "B D 4"]
+    stride: int
 
 
 def gaussian_radius(
@@ -211,10 +234,13 @@ def decode_points(
         stride: pixels per cell.
         limits: what is kept.
     """
-    scores, labels, cell = peaks(torch.sigmoid(heat.float()), limits.per_image)
+    heat = torch.sigmoid(heat.float())
+    scores, labels, cell = peaks(heat, limits.per_image)
     centre = stride * (positions(cell, heat.shape[3]) + read_cells(offset.float(), cell))
     half = stride * read_cells(size.float(), cell).clamp(min=0) / 2
     boxes = clip(torch.cat((centre - half, centre + half), dim=2), sizes[:, :1], sizes[:, 1:])
+    if not is_traced():
+        show(Peaks(heat, scores, labels, cell, boxes, stride))
     inside = (boxes[..., 2:] > boxes[..., :2]).all(dim=2)
     valid = (scores > limits.score) & inside
     return Found(boxes * valid[..., None], scores * valid, labels * valid, valid), cell

@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from gazehound.boxes.arrays import is_traced
 from gazehound.errors import ConfigError
+from gazehound.watching import show
 
 Pool = Callable[[Tensor, Tensor, int], Tensor]
 """(features (B, C, H, W), rows (R, 5) of image and ``xyxy`` box, stride) -> (R, C, S, S)."""
@@ -97,6 +99,21 @@ def _fits_kernel(features: Tensor) -> bool:
     return on_host and not wants_gradient and not is_traced()
 
 
+@dataclass(frozen=True)
+class Pooled:
+    """The step that a region pool shows.
+
+    Attributes:
+        pool: what pooled.
+        boxes: (B, R, 4) ``xyxy`` in pixels of the network input.
+        features: (B R, C, S, S) what came out.
+    """
+
+    pool: RegionPool
+    boxes: Float[Tensor, "B R 4"]
+    features: Float[Tensor, "BR C S S"]
+
+
 class RegionPool:
     """Pools each region from the level of a pyramid that suits its size.
 
@@ -144,6 +161,12 @@ class RegionPool:
         self, maps: Sequence[Tensor], boxes: Float[Tensor, "B R 4"]
     ) -> Float[Tensor, "BR C S S"]:
         """Pool (B, R, 4) boxes, in pixels of the network input, from maps (B, C, H/s, W/s)."""
+        features = self._pooled(maps, boxes)
+        if not is_traced():
+            show(Pooled(self, boxes, features))
+        return features
+
+    def _pooled(self, maps: Sequence[Tensor], boxes: Float[Tensor, "B R 4"]) -> Tensor:
         rows = _rows_of(boxes)
         if len(self.strides) == 1:
             return self.pool(maps[0], rows, self.strides[0])

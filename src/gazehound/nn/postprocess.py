@@ -9,9 +9,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from gazehound.boxes.arrays import is_traced
 from gazehound.boxes.formats import clip
 from gazehound.boxes.nms import batched_nms
 from gazehound.nn.coders import Coder
+from gazehound.watching import Suppression, show
 
 SMALLEST = 1e-2  # pixels: a detected region with a shorter side is none
 
@@ -182,7 +184,10 @@ def suppress(
     kept = []
     for image_boxes, image_scores, image_labels in zip(boxes, scores, labels, strict=True):
         rows = torch.nonzero(image_scores > 0)[:, 0]
-        keep = batched_nms(image_boxes[rows], image_scores[rows], image_labels[rows], limits.iou)
+        columns = image_boxes[rows], image_scores[rows], image_labels[rows]
+        keep = batched_nms(*columns, limits.iou)
+        if not is_traced():
+            show(Suppression(*columns, keep, limits.iou, cut=limits.per_image))
         kept.append(rows[keep[: limits.per_image]])
     most = max((len(rows) for rows in kept), default=0)
     index = torch.stack([_padded(rows, most) for rows in kept])  # B x D

@@ -15,6 +15,7 @@ from gazehound.boxes.iou import pairwise
 from gazehound.nn.coders import DeltaCoder
 from gazehound.nn.postprocess import Limits, suppress
 from gazehound.records import Targets
+from gazehound.watching import show
 
 BLOCK = 1024  # boxes that the fixed-shape NMS settles at a time
 ROUNDS = 32  # within a block; chains of suppression this long do not occur among proposals
@@ -141,11 +142,14 @@ def thinned(
         found = suppress(boxes, scores, groups, Limits(iou=iou, per_image=most))
         more = most - found.boxes.shape[1]
         pad = torch.nn.functional.pad
-        return Proposals(
+        proposals = Proposals(
             pad(found.boxes, (0, 0, 0, more)),
             pad(found.scores, (0, more)),
             pad(found.valid, (0, more)),
         )
+        if not is_traced():
+            show(proposals)
+        return proposals
     order = scores.argsort(dim=1, descending=True, stable=True)
     scores, groups = scores.gather(1, order), groups.gather(1, order)
     boxes = boxes.gather(1, order[..., None].expand(-1, -1, 4))
