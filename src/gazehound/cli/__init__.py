@@ -16,7 +16,9 @@ def main() -> None:
     except GazehoundError as error:
         if os.environ.get("GAZEHOUND_DEBUG"):
             raise
-        print(f"gazehound: {error}", file=sys.stderr)
+        rank = os.environ.get("RANK", "0")  # of several processes that train together
+        who = "gazehound" if rank == "0" else f"gazehound (process {rank})"
+        print(f"{who}: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         print("gazehound: interrupted", file=sys.stderr)

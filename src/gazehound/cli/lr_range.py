@@ -19,6 +19,7 @@ from gazehound.detectors.network import Network
 from gazehound.errors import ConfigError, TrainingError
 from gazehound.reports.charts import Line, line_chart
 from gazehound.training.fit import complete, open_splits, source_of_batches
+from gazehound.training.processes import launched
 from gazehound.training.range_test import RangeTest, range_test
 from gazehound.training.recipe import for_input
 from gazehound.training.transfer import start_from
@@ -35,6 +36,8 @@ def run_range_test(
         ConfigError: the model has no learning rate, or a setting is wrong.
         TrainingError: the loss did not fall at any rate.
     """
+    if launched().world > 1:
+        raise ConfigError("--find-lr runs in one process: start it without torchrun or srun")
     console = Console(stderr=True)
     recipe = plan(recipe_file, inherit(changes, recipe_file), None, resume=False)
     folder = out or Path("runs") / f"lr-{find(recipe.model).name}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -21,12 +21,14 @@ from gazehound.checkpoints.rebuild import build, save, without_pretraining
 from gazehound.data import Dataset
 from gazehound.detectors.detector import Detector, Fittable
 from gazehound.detectors.network import Network
+from gazehound.errors import ConfigError
 from gazehound.metrics import Evaluation
 from gazehound.records import Detections, Sample
 from gazehound.reports.run import write_run_report
 from gazehound.training import run_folder
 from gazehound.training.evaluating import evaluate
 from gazehound.training.fit import fit, open_splits
+from gazehound.training.processes import Processes, from_first, joined
 from gazehound.training.recipe import Recipe, for_input, make_recipe, read_recipe
 from gazehound.training.transfer import read_source, start_from
 
@@ -97,16 +99,29 @@ def run_training(
 ) -> Trained:
     """Train by a recipe and options, and write the run folder with its report.
 
-    Networks go through Lightning; a classical detector learns by its own ``fit``.
+    Networks go through Lightning; a classical detector learns by its own ``fit``. Of several processes
+    (torchrun, srun) the first one writes and prints.
 
     Raises:
         ConfigError: a setting is wrong or does not fit the data.
     """
-    console = Console(stderr=True)
+    with joined() as place:
+        return _run_training(recipe_file, changes, out, resume, place)
+
+
+def _run_training(
+    recipe_file: Path | None,
+    changes: Mapping[str, Any],
+    out: Path | None,
+    resume: bool,
+    place: Processes,
+) -> Trained:
+    console = place.console()
     changes = changes if resume else inherit(changes, recipe_file)
     recipe = plan(recipe_file, changes, out, resume)
     entry = find(recipe.model)
-    folder = out or Path("runs") / f"{entry.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    started = from_first(lambda: time.strftime("%Y%m%d-%H%M%S"))
+    folder = out or Path("runs") / f"{entry.name}-{started}"
     data = open_splits(recipe)
     trained = train_on(recipe, data, folder, resume=resume, console=console)
     console.print(f"trained  {folder / run_folder.LAST}", highlight=False, soft_wrap=True)
@@ -122,7 +137,23 @@ def train_on(
     resume: bool = False,
     console: Console | None = None,
 ) -> Trained:
-    """Train on open data sets, evaluate, and write the run folder with its report."""
+    """Train on open data sets, evaluate, and write the run folder with its report.
+
+    Raises:
+        ConfigError: several processes were started for a detector that learns in one.
+    """
+    with joined() as place:
+        return _train_on(recipe, data, folder, resume, console, place)
+
+
+def _train_on(
+    recipe: Recipe,
+    data: tuple[Dataset, Dataset | None],
+    folder: Path,
+    resume: bool,
+    console: Console | None,
+    place: Processes,
+) -> Trained:
     train, val = data
     began = time.monotonic()
     entry = find(recipe.model)
@@ -130,11 +161,18 @@ def train_on(
     detector, header = build(entry.name, train.classes, recipe.arguments)
     header = replace(header, notes={"data": recipe.data, "gazehound": __version__})
     if isinstance(detector, Fittable):
+        if place.world > 1:
+            raise ConfigError(f"'{entry.name}' learns in one process; {place.world} were started")
         evaluation = _fit_classical(detector, header, recipe, data, folder)
     else:
         assert isinstance(detector, Network)
         if recipe.start_from and not resume:  # a resumed run has its weights in its own folder
-            start_from(recipe.start_from, detector, header, console or Console(stderr=True))
+            start_from(
+                recipe.start_from,
+                detector,
+                header,
+                place.console(console),
+            )
         recipe, detector.preprocess = for_input(recipe, detector.preprocess)
         task = fit(
             detector,
@@ -147,7 +185,8 @@ def train_on(
         )
         evaluation = task.evaluation
     trained = Trained(detector, folder, evaluation, val, time.monotonic() - began)
-    write_report(trained, recipe, train)
+    if place.first:
+        write_report(trained, recipe, train)
     return trained
 
 

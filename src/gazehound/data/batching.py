@@ -253,11 +253,16 @@ def training_loader(
 def validation_loader(
     samples: ValidationSamples, batch: int, workers: int, rank: int = 0, world: int = 1
 ) -> DataLoader[Prepared]:
-    """Return the loader of this process's share of the validation images, in order."""
+    """Return the loader of this process's share of the validation images, in order.
+
+    Shares may differ by one image. Where there are fewer images than processes, some see one that
+    another sees, too: a process without any would not take part in the evaluation.
+    """
+    rows = range(rank, max(len(samples), world), world)
     return DataLoader(
         samples,
         batch_size=batch,
-        sampler=range(rank, len(samples), world),
+        sampler=[row % len(samples) for row in rows] if len(samples) else [],
         collate_fn=Collate(samples.preprocess),
         num_workers=workers,
         persistent_workers=workers > 0,

@@ -20,6 +20,7 @@ from rich.progress import (
 
 from gazehound.checkpoints.native import Header, save_tensors
 from gazehound.errors import TrainingError
+from gazehound.training.processes import from_first, gather
 from gazehound.training.run_folder import (
     BEST,
     HISTORY,
@@ -39,6 +40,8 @@ def head_rate(trainer: Trainer) -> float:
 
 class Recorder(Callback):
     """Writes steps.csv and history.csv, the native checkpoints, and the resume file.
+
+    Of several processes the first one writes; all of them know the scores.
 
     Args:
         folder: of the run.
@@ -71,8 +74,9 @@ class Recorder(Callback):
 
     def on_train_start(self, trainer: Trainer, task: DetectionTask) -> None:  # type: ignore[override]
         """Bring the CSV files to the step that the run starts at."""
-        self.steps.keep_below(trainer.global_step)
-        self.history.keep_below(task.position[0])
+        if trainer.is_global_zero:
+            self.steps.keep_below(trainer.global_step)
+            self.history.keep_below(task.position[0])
         self.saved_at = self.tick = time.monotonic()
 
     def on_train_batch_end(  # type: ignore[override]
@@ -85,20 +89,28 @@ class Recorder(Callback):
             self.sums[name] = self.sums.get(name, 0.0) + value
         self.count += 1
         lr = head_rate(trainer)
-        if (index + 1) % trainer.accumulate_grad_batches == 0:
+        moved = (index + 1) % trainer.accumulate_grad_batches == 0
+        if moved and trainer.is_global_zero:
             self.steps.write({"step": trainer.global_step - 1, "lr": lr, **task.step_losses})
         if trainer.logger is not None and index % 10 == 0:
             losses = {f"loss/{name}": value for name, value in task.step_losses.items()}
             trainer.logger.log_metrics({**losses, "lr": lr}, step=trainer.global_step)
         last_of_epoch = index + 1 >= len(task.order)
-        if self.every and now - self.saved_at >= self.every and not last_of_epoch:
+        if self.every and not last_of_epoch and self._is_due(trainer, index, now):
             self._save_resume(trainer)
+
+    def _is_due(self, trainer: Trainer, index: int, now: float) -> bool:
+        """Say whether the resume file is due; clocks differ, so that processes ask the first one's."""
+        due = now - self.saved_at >= self.every
+        if trainer.world_size == 1:
+            return due
+        return (index + 1) % CLOCK_STEPS == 0 and from_first(lambda: due)
 
     def on_train_epoch_end(self, trainer: Trainer, task: DetectionTask) -> None:  # type: ignore[override]
         """Write the epoch's row, the detectors and the resume file (validation has run by now)."""
         evaluated, task.summary = task.summary, {}
         self._keep_best(trainer, task, evaluated)
-        means = {f"loss_{k}": v / max(1, self.count) for k, v in self.sums.items()}
+        means = {f"loss_{name}": loss for name, loss in self._mean_losses().items()}
         lr = head_rate(trainer)
         columns = {name: evaluated.get(name) for name in SUMMARY}
         row = {
@@ -108,7 +120,8 @@ class Recorder(Callback):
             "seconds": self.seconds,
             **columns,
         }
-        self.history.write(row)
+        if trainer.is_global_zero:
+            self.history.write(row)
         if trainer.logger is not None and evaluated:
             scores = {f"val/{k}": float(v) for k, v in evaluated.items() if v is not None}
             trainer.logger.log_metrics(scores, step=trainer.global_step)
@@ -118,11 +131,33 @@ class Recorder(Callback):
         self._save_resume(trainer)
         self.tick = time.monotonic()
 
+    def _mean_losses(self) -> dict[str, float]:
+        """Return the epoch's mean of each loss, over all processes."""
+        shares = gather({name: total / max(1, self.count) for name, total in self.sums.items()})
+        return {name: sum(share[name] for share in shares) / len(shares) for name in shares[0]}
+
     def _keep_best(
         self, trainer: Trainer, task: DetectionTask, evaluated: dict[str, float | None]
     ) -> None:
-        if not trainer.is_global_zero:
-            return
+        score = evaluated.get("AP")
+        if score is None and evaluated:
+            score = 0.0  # evaluated, but AP is undefined: the validation split holds no truth
+        skipped = score is None and trainer.val_dataloaders is not None  # not evaluated this time
+        better = not skipped and (score is None or score > self.best)
+        if trainer.is_global_zero:
+            self._write_weights(trainer, task, evaluated, [LAST, BEST] if better else [LAST])
+        if better:
+            self.best, self.waited = score if score is not None else self.best, 0
+        elif not skipped:
+            self.waited += 1
+
+    def _write_weights(
+        self,
+        trainer: Trainer,
+        task: DetectionTask,
+        evaluated: dict[str, float | None],
+        names: list[str],
+    ) -> None:
         tensors = task.averaged_weights()
         notes = {**self.header.notes, "epoch": trainer.current_epoch, "scores": evaluated}
         header = Header(
@@ -132,17 +167,8 @@ class Recorder(Callback):
             self.header.preprocess,
             notes,
         )
-        save_tensors(self.folder / LAST, tensors, header)
-        score = evaluated.get("AP")
-        if score is None and evaluated:
-            score = 0.0  # evaluated, but AP is undefined: the validation split holds no truth
-        if score is None and trainer.val_dataloaders is not None:
-            return  # not evaluated this time
-        if score is None or score > self.best:
-            save_tensors(self.folder / BEST, tensors, header)
-            self.best, self.waited = score if score is not None else self.best, 0
-        else:
-            self.waited += 1
+        for name in names:
+            save_tensors(self.folder / name, tensors, header)
 
     def _save_resume(self, trainer: Trainer) -> None:
         part = self.folder / f".{RESUME}.part"
@@ -159,6 +185,7 @@ class Recorder(Callback):
         self.saved_at = time.monotonic()
 
 
+CLOCK_STEPS = 50  # between two looks at the clock, where several processes share one
 SUMMARY = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 
@@ -221,7 +248,7 @@ class Bar(Callback):
     def on_train_epoch_end(self, trainer: Trainer, task: DetectionTask) -> None:  # type: ignore[override]
         """Print the row that the recorder wrote last."""
         recorder = next(c for c in trainer.callbacks if isinstance(c, Recorder))  # type: ignore[attr-defined]
-        rows = recorder.history.read()
+        rows = recorder.history.read() if trainer.is_global_zero else []
         if rows:
             self.line(rows[-1])
 

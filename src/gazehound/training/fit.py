@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy, Strategy
 from rich.console import Console
 
 from gazehound.checkpoints.native import Header
@@ -29,29 +30,37 @@ from gazehound.data.batching import (
 )
 from gazehound.detectors.network import Network
 from gazehound.errors import ConfigError, GazehoundError
+from gazehound.records import Batch
 from gazehound.training import machine, run_folder
 from gazehound.training.bad_batch import BadBatchKeeper
 from gazehound.training.callbacks import Bar, Recorder
 from gazehound.training.freezing import Freezing
 from gazehound.training.health import Health
-from gazehound.training.probing import fitting_batch, seconds_per_step
+from gazehound.training.probing import fitting_batch, seconds_per_step, weights_without_gradient
+from gazehound.training.processes import Processes, from_first, gather, joined
 from gazehound.training.readiness import findings
 from gazehound.training.recipe import Recipe
 from gazehound.training.task import DetectionTask
 
 
-def complete(recipe: Recipe, network: Network, train: Dataset) -> Recipe:
+def complete(
+    recipe: Recipe, network: Network, train: Dataset, place: Processes | None = None
+) -> Recipe:
     """Fill in what the recipe leaves to the machine: batch, accumulation, loader processes."""
+    place = place or Processes()
     batch = recipe.batch
     if batch is None:
         size = max((recipe.size or network.preprocess.size, *recipe.sizes))
         samples, _ = source_of_batches(network, dataclasses.replace(recipe, batch=1), train)
         one = Collate(samples.preprocess)([samples[Draw(0, 0, size)]])
-        batch = fitting_batch(network, one, size, recipe.precision)
+        batch = min(gather(fitting_batch(network, one, size, recipe.precision, place.per_machine)))
     if recipe.total_batch is not None:
-        batch = min(batch, recipe.total_batch)
-    accumulate = recipe.accumulate or max(1, round((recipe.total_batch or batch) / batch))
-    workers = machine.default_workers() if recipe.workers is None else recipe.workers
+        batch = min(batch, max(1, recipe.total_batch // place.world))
+    steps = recipe.total_batch / (batch * place.world) if recipe.total_batch else 1
+    accumulate = recipe.accumulate or max(1, round(steps))
+    workers = recipe.workers
+    if workers is None:
+        workers = machine.default_workers(place.per_machine)
     return dataclasses.replace(
         recipe, batch=batch, accumulate=accumulate, total_batch=None, workers=workers
     )
@@ -97,6 +106,8 @@ def fit(
 ) -> DetectionTask:
     """Train a network by a recipe, and write the run folder.
 
+    Where a launcher started several processes they work together; the first one writes and prints.
+
     Args:
         network: the detector; trained in place, and left with the averaged weights.
         header: what the checkpoints say about it.
@@ -113,16 +124,31 @@ def fit(
         TrainingError: see :func:`run_folder.claim`; or the loss is no longer finite.
         ConfigError: the recipe does not fit the data.
     """
-    console = console or Console(stderr=True)
-    train, val = data or open_splits(recipe)
-    recipe = complete(recipe, network, train)
+    with joined() as place:
+        opened = data or open_splits(recipe)
+        return _fit(network, header, recipe, out, opened, resume, place.console(console), place)
+
+
+def _fit(
+    network: Network,
+    header: Header,
+    recipe: Recipe,
+    out: Path,
+    data: tuple[Dataset, Dataset | None],
+    resume: bool,
+    console: Console,
+    place: Processes,
+) -> DetectionTask:
+    train, val = data
+    recipe = complete(recipe, network, train, place)
     assert recipe.batch is not None
     assert recipe.workers is not None
-    checkpoint = run_folder.claim(out, resume)
+    checkpoint = from_first(lambda: run_folder.claim(out, resume))
     seed_everything(recipe.seed, workers=True, verbose=False)
-    recipe.to_yaml(out / run_folder.RECIPE)
+    if place.first:
+        recipe.to_yaml(out / run_folder.RECIPE)
 
-    samples, order = source_of_batches(network, recipe, train)
+    samples, order = source_of_batches(network, recipe, train, place)
     network.to(memory_format=torch.channels_last)
     if checkpoint is None and (said := network.look_at(input_shapes(train, network.preprocess))):
         console.print(f"note: {said}", highlight=False, soft_wrap=True)
@@ -131,10 +157,14 @@ def fit(
     task.keep_bad_batch = BadBatchKeeper(out, train)
     loader = training_loader(samples, order, recipe.workers)
     val_loader = val and validation_loader(
-        ValidationSamples(val, network.preprocess), recipe.batch, recipe.workers
+        ValidationSamples(val, network.preprocess),
+        recipe.batch,
+        recipe.workers,
+        place.rank,
+        place.world,
     )
     _say_plan(console, recipe, train, val, network, order)
-    if checkpoint is None:
+    if checkpoint is None and place.first:
         smallest = min((recipe.size or network.preprocess.size, *recipe.sizes))
         for line in findings(network, train, network.preprocess, smallest):
             console.print(f"note: {line}", highlight=False, soft_wrap=True)
@@ -142,7 +172,9 @@ def fit(
 
     bar = Bar(console, len(order) * recipe.epochs)
     recorder = Recorder(out, header, recipe.checkpoint_minutes, recipe.patience)
-    trainer = _trainer(recipe, out, [freezing, Health(out, console), recorder, bar])
+    callbacks = [freezing, Health(out, console, place), recorder, bar]
+    strategy = _strategy(task, samples, place)
+    trainer = _trainer(recipe, out, callbacks, strategy, place)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")  # its advice on loaders and logging
         with one_line_errors():
@@ -151,12 +183,20 @@ def fit(
     return task
 
 
-def _trainer(recipe: Recipe, out: Path, callbacks: list[Callback]) -> Trainer:
+def _trainer(
+    recipe: Recipe,
+    out: Path,
+    callbacks: list[Callback],
+    strategy: Strategy | str,
+    place: Processes,
+) -> Trainer:
     """Return Lightning's engine with what the recipe decides; reports and checkpoints are ours."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # the plan says what matters
     return Trainer(
         accelerator="auto",
-        devices=1,
+        devices=place.per_machine,
+        num_nodes=place.machines,
+        strategy=strategy,
         max_epochs=recipe.epochs,
         precision=machine.lightning_precision(recipe.precision),  # type: ignore[arg-type]
         accumulate_grad_batches=recipe.accumulate or 1,
@@ -174,11 +214,35 @@ def _trainer(recipe: Recipe, out: Path, callbacks: list[Callback]) -> Trainer:
     )
 
 
+def _strategy(task: DetectionTask, samples: TrainingSamples, place: Processes) -> Strategy | str:
+    """Return how processes share their gradients.
+
+    Where weights get no gradient (a stage that is still frozen, a part that the losses do not read) they
+    are searched for in every step, because a process that waits for them would wait for ever. Buffers
+    are not sent in every step: only BatchNorm's statistics differ, and they are shared when evaluated.
+    """
+    if place.world == 1:
+        return "auto"
+    tune = task.recipe.tune
+    idle = weights_without_gradient(
+        task.network, first_batch(samples, task.order), task.recipe.precision
+    )
+    search = any(gather(bool(idle or tune.unfreeze_every or tune.unfreeze_patience)))
+    return DDPStrategy(find_unused_parameters=search, broadcast_buffers=False)
+
+
+def first_batch(samples: TrainingSamples, order: EpochOrder) -> Batch:
+    """Return the batch that the next epoch begins with; the order does not move."""
+    draws = next(iter(dataclasses.replace(order, start=0)))
+    return Collate(samples.preprocess)([samples[draw] for draw in draws])
+
+
 def source_of_batches(
-    network: Network, recipe: Recipe, train: Dataset
+    network: Network, recipe: Recipe, train: Dataset, place: Processes | None = None
 ) -> tuple[TrainingSamples, EpochOrder]:
-    """Return the training images as a complete recipe wants them, and their order."""
+    """Return the training images as a complete recipe wants them, and this process's order of them."""
     assert recipe.batch is not None
+    place = place or Processes()
     samples = TrainingSamples(
         train,
         recipe.augment,
@@ -189,7 +253,16 @@ def source_of_batches(
         reads=network.reads,
     )
     hold = 0 if recipe.size_every == "epoch" else recipe.size_every
-    return samples, EpochOrder(len(train), recipe.batch, recipe.seed, recipe.sizes, hold)
+    order = EpochOrder(
+        len(train),
+        recipe.batch,
+        recipe.seed,
+        recipe.sizes,
+        hold,
+        rank=place.rank,
+        world=place.world,
+    )
+    return samples, order
 
 
 @contextmanager
@@ -222,6 +295,7 @@ def _say_plan(
     batch = f"batch {recipe.batch}" + (
         f" x {recipe.accumulate}" if (recipe.accumulate or 1) > 1 else ""
     )
+    batch += f" x {order.world} processes" if order.world > 1 else ""
     lines = (
         f"{recipe.model}: {millions:.1f} M trainable weights, {len(train.classes)} classes "
         f"({', '.join(train.classes.names[:5])}{', ...' if len(train.classes) > 5 else ''})",
@@ -239,10 +313,8 @@ def _say_plan(
 
 def _say_estimate(console: Console, task: DetectionTask, samples: TrainingSamples) -> None:
     """Time a step on real data and say how long an epoch will take; leaves no trace in the run."""
-    order = dataclasses.replace(task.order)
-    draws = next(iter(order))
     began = time.perf_counter()
-    batch = Collate(samples.preprocess)([samples[draw] for draw in draws])
+    batch = first_batch(samples, task.order)
     loading = (time.perf_counter() - began) / max(1, task.recipe.workers or 1)
     seconds = seconds_per_step(task.network, batch, task.recipe.precision)
     steps = len(task.order)

@@ -79,6 +79,13 @@ class Freezing(Callback):
         self.frozen, self.best, self.waited = state["frozen"], state["best"], state["waited"]
         self.apply()
 
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        """Show DDP, which is about to look, every weight that will ever learn."""
+        gradual = self.tune.unfreeze_every or self.tune.unfreeze_patience
+        if trainer.world_size > 1 and gradual:
+            for name in self.learnable:
+                self.network.get_parameter(name).requires_grad_(True)
+
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Find the norms again: synchronised ones have taken their place by now."""
         self.norms = self._norms()

@@ -15,6 +15,7 @@ from rich.console import Console
 from gazehound.metrics import Evaluation
 from gazehound.metrics.confusion import confusion
 from gazehound.records import Batch
+from gazehound.training.processes import Processes, gather
 from gazehound.training.run_folder import HEALTH
 
 WITHOUT_POSITIVES = 20  # steps with truths but without a positive, before it is said
@@ -31,13 +32,15 @@ class Health(Callback):
     Args:
         folder: of the run.
         console: where findings are printed.
+        place: this process among those of the run. The first one speaks, for the others too.
 
     Attributes:
-        unreadable: images that could not be read and were replaced, so far.
+        unreadable: images that this process could not read and replaced, so far.
     """
 
-    def __init__(self, folder: Path, console: Console) -> None:
-        self.file, self.console = folder / HEALTH, console
+    def __init__(self, folder: Path, console: Console, place: Processes | None = None) -> None:
+        self.file, self.console, self.place = folder / HEALTH, console, place or Processes()
+        self.unsaid: list[tuple[str, str]] = []
         self.said: list[str] = []
         self.unreadable, self.barren = 0, 0
         self.losses: list[float] = []
@@ -46,19 +49,25 @@ class Health(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run must know."""
-        names = ("said", "unreadable", "barren", "losses", "scores", "total", "count")
-        return {name: getattr(self, name) for name in names}
+        names = ("said", "barren", "losses", "scores", "total", "count")
+        state = {name: getattr(self, name) for name in names}
+        return {**state, "unreadable": sum(gather(self.unreadable))}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take it back."""
         for name, value in state.items():
             setattr(self, name, value)
+        if not self.place.first:
+            self.unreadable = 0  # the first process counts what all had counted
 
     def say(self, key: str, text: str) -> None:
-        """Print a finding and keep it, once per run."""
+        """Print a finding and keep it, once per run; another process than the first tells it that."""
         if key in self.said:
             return
         self.said.append(key)
+        if not self.place.first:
+            self.unsaid.append((key, text))
+            return
         self.console.print(f"health: {text}", highlight=False, soft_wrap=True)
         with self.file.open("a", encoding="utf-8") as stream:
             stream.write(f"{text}\n")
@@ -97,15 +106,27 @@ class Health(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Look at the evaluation; runs before the recorder takes it away."""
+        self._pass_on()
         if self.count:
             self.losses.append(self.total / self.count)
         self.total, self.count = 0.0, 0
         if pl_module.summary and pl_module.evaluation is not None:
             self.scores.append(float(pl_module.summary["AP"] or 0.0))
-            self.judge(pl_module.evaluation)
+            if self.place.first:  # all have the same evaluation
+                self.judge(pl_module.evaluation)
+
+    def _pass_on(self) -> None:
+        """Let the first process say what the others found."""
+        findings = [finding for share in gather(self.unsaid) for finding in share]
+        self.unsaid = []
+        if self.place.first:
+            for key, text in findings:
+                self.say(key, text)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Say how many images could not be read."""
+        """Say how many images could not be read, by all processes together."""
+        self._pass_on()
+        self.unreadable = sum(gather(self.unreadable))
         if self.unreadable:
             self.say(
                 "unreadable",

@@ -35,16 +35,19 @@ def lightning_precision(choice: str) -> str:
     return {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[choice]
 
 
-def free_memory() -> int:
-    """Return the bytes of memory that are free: of the GPU where there is one, else of the machine."""
+def free_memory(sharing: int = 1) -> int:
+    """Return the bytes of memory that are free: of the GPU where there is one, else of the machine.
+
+    A machine's memory is divided between the processes ``sharing`` it; a GPU has one process.
+    """
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[0])
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         free = next(line for line in lines if line.startswith("MemAvailable:"))
-        return int(free.split()[1]) * 1024
+        return int(free.split()[1]) * 1024 // sharing
     except (OSError, StopIteration):  # not Linux: half of what is built in
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (2 * sharing)
 
 
 def most_images() -> int:
@@ -52,6 +55,9 @@ def most_images() -> int:
     return 64 if torch.cuda.is_available() else 8
 
 
-def default_workers() -> int:
-    """Return how many loader processes help: one per core beyond the first, at most 8."""
-    return max(1, min(8, cores() - 1))
+def default_workers(sharing: int = 1) -> int:
+    """Return how many loader processes help each of the processes ``sharing`` this machine.
+
+    One per core beyond the first, at most 8.
+    """
+    return max(1, min(8, cores() // sharing - 1))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gazehound.detectors.network import Network
+from gazehound.nn.normaliser import alone
 from gazehound.records import Batch, Targets
 from gazehound.training import machine
 
@@ -21,11 +22,15 @@ STATES = 4  # numbers kept per weight: gradient, two of the optimiser's, the ave
 
 @contextmanager
 def untouched(network: nn.Module) -> Iterator[None]:
-    """Give back buffers (BatchNorm's statistics), gradients and the random state as they were."""
+    """Give back buffers (BatchNorm's statistics), gradients and the random state as they were.
+
+    What is tried out is this process's own affair: its losses ask no other process.
+    """
     buffers = {name: value.clone() for name, value in network.named_buffers()}
     rng = torch.get_rng_state()
     try:
-        yield
+        with alone():
+            yield
     finally:
         network.zero_grad(set_to_none=True)
         with torch.no_grad():
@@ -65,6 +70,19 @@ def seconds_per_step(network: Network, batch: Batch, precision: str) -> float:
     return seconds
 
 
+def weights_without_gradient(network: Network, batch: Batch, precision: str) -> set[str]:
+    """Return the names of the learning weights that the losses of a batch do not reach."""
+    device = torch.device(machine.device_name())
+    network.to(device)
+    moved = batch.to(device)
+    assert moved.targets is not None
+    with untouched(network):
+        with autocast(precision, device):
+            loss = total_loss(network, moved.images, moved.targets)
+        loss.backward()
+        return {n for n, p in network.named_parameters() if p.requires_grad and p.grad is None}
+
+
 def bytes_for_step(network: Network, batch: Batch, precision: str) -> int:
     """Return what a batch keeps in memory between the two passes.
 
@@ -92,7 +110,7 @@ def bytes_for_step(network: Network, batch: Batch, precision: str) -> int:
     return kept_bytes
 
 
-def fitting_batch(network: Network, one: Batch, size: int, precision: str) -> int:
+def fitting_batch(network: Network, one: Batch, size: int, precision: str, sharing: int = 1) -> int:
     """Return the largest power of two of images whose step fits the free memory, by measurement.
 
     On a GPU a real step of that batch is tried, and halved while memory runs out.
@@ -102,11 +120,12 @@ def fitting_batch(network: Network, one: Batch, size: int, precision: str) -> in
         one: a batch of one image.
         size: largest input size of the run, pixels; inputs are taken for squares of it.
         precision: a recipe's word.
+        sharing: processes of the run on this machine.
     """
     device = torch.device(machine.device_name())
     network.to(device)
     weights = sum(p.numel() * p.element_size() for p in network.parameters())
-    room = SHARE * machine.free_memory() - STATES * weights
+    room = SHARE * machine.free_memory(sharing) - STATES * weights
     padded = size * size / (one.images.shape[-2] * one.images.shape[-1])
     image = MARGIN * max(1.0, bytes_for_step(network, one, precision) * padded)
     fitting = max(1, min(machine.most_images(), int(room / image)))

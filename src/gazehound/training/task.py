@@ -17,6 +17,7 @@ from gazehound.errors import TrainingError
 from gazehound.metrics import Evaluation
 from gazehound.records import Batch
 from gazehound.training.ema import Ema
+from gazehound.training.processes import gather, gathered, take_firsts
 from gazehound.training.recipe import Recipe
 from gazehound.training.schedules import lr_factor, make_optimizer, parameter_groups
 
@@ -56,7 +57,7 @@ class DetectionTask(LightningModule):
         self.summary: dict[str, float | None] = {}
         self.step_losses: dict[str, float] = {}
         self.position = (0, 0)
-        self._rng: dict[str, Tensor] = {}
+        self._rng: Tensor | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -123,8 +124,18 @@ class DetectionTask(LightningModule):
         if self.ema is not None:
             self.ema.update()
 
+    def _statistics(self) -> list[Tensor]:
+        """Return the float buffers of the detector and of its average."""
+        named = {n: b for n, b in self.network.named_buffers() if b.dtype == torch.float32}
+        average = self.ema.average if self.ema is not None else {}
+        return [*named.values(), *(average[name] for name in named if name in average)]
+
     def on_validation_epoch_start(self) -> None:
-        """Put the averaged weights in, and start a fresh evaluation."""
+        """Put the averaged weights in, and start a fresh evaluation.
+
+        Statistics of BatchNorm are every process's own while it learns; the first one's are evaluated.
+        """
+        take_firsts(self._statistics())
         if self.ema is not None:
             self.ema.swap()
         self.evaluation = Evaluation(self.network.classes)
@@ -136,12 +147,13 @@ class DetectionTask(LightningModule):
         detections = self.network.restore(self.network.infer(batch), batch)
         for offset, found in enumerate(detections):
             position = index * self.trainer.val_dataloaders.batch_size + offset  # type: ignore[union-attr]
-            row = self.order.rank + position * self.order.world
+            row = (self.order.rank + position * self.order.world) % len(self.validation)
             self.evaluation.add(self.validation.annotations(row), found)
 
     def on_validation_epoch_end(self) -> None:
-        """Compute COCO's numbers; the weights of the run come back in."""
+        """Compute COCO's numbers of all processes' images; the weights of the run come back in."""
         assert self.evaluation is not None
+        self.evaluation = gathered(self.evaluation)
         self.summary = dict(self.evaluation.coco().summary)
         self.log("AP", float(self.summary["AP"] or 0.0))
         if self.ema is not None:
@@ -158,19 +170,33 @@ class DetectionTask(LightningModule):
             "ema": self.ema.state_dict() if self.ema is not None else {},
             "epoch": epoch + 1 if finished else epoch,
             "start": 0 if finished else done,
-            "rng": torch.get_rng_state(),
+            "rng": gather(torch.get_rng_state()),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take it back."""
+        """Take it back.
+
+        Raises:
+            TrainingError: the run has another number of processes now.
+        """
         ours = checkpoint["gazehound"]
+        if len(ours["rng"]) != self.order.world:
+            raise TrainingError(
+                f"the run was made by {len(ours['rng'])} process(es) and is resumed by "
+                f"{self.order.world}; start as many as before, or a new run with --from"
+            )
         if self.ema is not None and ours["ema"]:
             self.ema.load_state_dict(ours["ema"])
         self.position = int(ours["epoch"]), int(ours["start"])
         self.order.epoch, self.order.start = self.position
-        self._rng = {"cpu": ours["rng"]}
+        self._rng = ours["rng"][self.order.rank]
 
     def on_train_start(self) -> None:
-        """Restore the random state last, after everything that draws from it at start-up."""
-        if self._rng:
-            torch.set_rng_state(self._rng["cpu"])
+        """Restore the random state last, after everything that draws from it at start-up.
+
+        Processes of a fresh run begin with the same weights; from here on each draws for itself.
+        """
+        if self._rng is not None:
+            torch.set_rng_state(self._rng)
+        elif self.order.world > 1:
+            torch.manual_seed(self.recipe.seed + self.order.rank)

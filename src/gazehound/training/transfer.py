@@ -17,8 +17,8 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from gazehound.catalog import BY_NAME, WEIGHTS, find
 from gazehound.checkpoints.native import Header, load_tensors
+from gazehound.checkpoints.published.store import weights_file
 from gazehound.checkpoints.rebuild import build, without_pretraining
 from gazehound.errors import ConfigError
 from gazehound.records import Classes
@@ -107,22 +107,15 @@ def _listed(names: tuple[str, ...]) -> str:
 
 
 def read_source(source: str) -> tuple[dict[str, Tensor], Header]:
-    """Read what training starts from: a native checkpoint, or a name with bundled weights.
+    """Read what training starts from: a native checkpoint, or a name with bundled or published weights.
 
     Raises:
-        ConfigError: neither a file nor a name, or a name without bundled weights.
-        CheckpointError: the file is not a whole gazehound checkpoint.
+        ConfigError: neither a file nor a name, or a name without trained weights.
+        CheckpointError: the file is not a whole gazehound checkpoint, or cannot be downloaded.
     """
     if source.endswith(".safetensors") or Path(source).exists():
         return load_tensors(source)
-    entry = find(source)
-    if entry.weights is None:
-        bundled = ", ".join(e.name for e in BY_NAME.values() if e.weights and e.kind == "network")
-        raise ConfigError(
-            f"'{entry.name}' has no trained weights in this package to start from; give a checkpoint "
-            f"file{f', or one of {bundled}' if bundled else ''}"
-        )
-    return load_tensors(WEIGHTS / entry.weights)
+    return load_tensors(weights_file(source))
 
 
 def class_axes(network: Network, header: Header) -> dict[str, ClassAxis]:
