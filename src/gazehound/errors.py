@@ -6,9 +6,11 @@ non-zero exit code. A message names the thing, what was required, and what came.
     GazehoundError
     ├── DataError          a data set, an annotation or a label is wrong (file, line, box index)
     ├── ImageError         an image cannot be read
+    │   └── ImageTooLarge  it has more pixels than may be decoded
     ├── CheckpointError    a weight file is truncated, foreign, or does not fit the architecture
     ├── ConfigError        an option or recipe value is out of its range or unknown
     ├── MissingDependency  an optional package is not installed (names the install command)
+    ├── ExportError        a model cannot be exported, or the exported file does not do the same
     └── TrainingError      training cannot go on (non-finite loss, nothing to resume)
 """
 
@@ -30,6 +32,10 @@ class ImageError(GazehoundError):
     """An image cannot be read; the message names the file and the reason."""
 
 
+class ImageTooLarge(ImageError):
+    """An image has more pixels than may be decoded safely; the message says how many are allowed."""
+
+
 class CheckpointError(GazehoundError):
     """A weight file is truncated, foreign, or does not fit the architecture."""
 
@@ -41,9 +47,14 @@ class ConfigError(GazehoundError):
 class MissingDependency(GazehoundError):
     """An optional package is not installed."""
 
-    def __init__(self, package: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs the package '{package}': pip install {package}")
+    def __init__(self, package: str, purpose: str, extra: str = "") -> None:
+        install = f"'gazehound[{extra}]'" if extra else package
+        super().__init__(f"{purpose} needs the package '{package}': pip install {install}")
         self.package = package
+
+
+class ExportError(GazehoundError):
+    """A model cannot be exported, or the exported file does not find the same; says where."""
 
 
 class TrainingError(GazehoundError):

@@ -13,6 +13,7 @@ from gazehound.cli.exporting import export_command
 from gazehound.cli.importing import import_command
 from gazehound.cli.models import models
 from gazehound.cli.predict import predict
+from gazehound.cli.serve import serve
 from gazehound.cli.train import train
 from gazehound.cli.train_classifier import train_classifier
 
@@ -47,6 +48,7 @@ app.command()(train)
 app.command()(train_classifier)
 app.command()(predict)
 app.command()(evaluate)
+app.command()(serve)
 app.add_typer(data.app, name="data")
 app.command()(models)
 app.command("import")(import_command)

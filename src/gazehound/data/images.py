@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, UnidentifiedImageError
 
-from gazehound.errors import ImageError
+from gazehound.errors import ImageError, ImageTooLarge
 
 RGBImage = NDArray[np.uint8]
 T = TypeVar("T")
@@ -47,6 +47,7 @@ _FORMATS: Final = (
 )
 # fmt: on
 
+_BOMBS: Final = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _ORIENTATION_TAG: Final = 0x0112
 _UPRIGHT: Final = {  # EXIF 2.32, tag 274: how the stored rows become the upright image
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -69,7 +70,8 @@ def read_image(path: str | os.PathLike[str]) -> RGBImage:
         (H, W, 3) uint8 RGB, upright, in memory of its own.
 
     Raises:
-        ImageError: the file is missing, empty, truncated, damaged, too large, or not an image.
+        ImageError: the file is missing, empty, truncated, damaged, too large (``ImageTooLarge``), or
+            not an image.
     """
     return _guarded(path, str(path), _pixels)
 
@@ -81,6 +83,15 @@ def decode_image(data: bytes, name: str = "image") -> RGBImage:
         ImageError: as for :func:`read_image`.
     """
     return _guarded(io.BytesIO(data), name, _pixels)
+
+
+def encoded_size(data: bytes, name: str = "image") -> tuple[int, int]:
+    """Return (height, width) of the upright image in the bytes of a file; reads the header only.
+
+    Raises:
+        ImageError: as for :func:`image_size`.
+    """
+    return _guarded(io.BytesIO(data), name, _upright_size)
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -100,14 +111,15 @@ def _guarded(
         with Image.open(source, formats=_FORMATS) as image:
             return work(image)
     except Exception as error:  # the decoders raise almost anything on damaged files
-        raise ImageError(f"{name}: {_reason(source, error)}") from None
+        kind = ImageTooLarge if isinstance(error, _BOMBS) else ImageError
+        raise kind(f"{name}: {_reason(source, error)}") from None
 
 
 def _reason(source: Any, error: Exception) -> str:
     """Say in a few words why ``source`` cannot be read."""
     if isinstance(error, FileNotFoundError):
         return "no such file"
-    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+    if isinstance(error, _BOMBS):
         return "too many pixels to decode safely (a decompression bomb?)"
     if isinstance(error, UnidentifiedImageError):
         if _is_empty(source):
