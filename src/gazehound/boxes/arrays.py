@@ -24,3 +24,12 @@ def is_traced() -> bool:
     """Return whether torch records what is computed: NumPy kernels are not seen then, nor lengths known."""
     torch = sys.modules.get("torch")
     return torch is not None and bool(torch.compiler.is_compiling() or torch.jit.is_tracing())
+
+
+def is_exported() -> bool:
+    """Return whether torch records a graph that will be written to a file and run elsewhere."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return False
+    asked = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
+    return bool(asked())

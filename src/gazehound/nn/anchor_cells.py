@@ -124,7 +124,7 @@ class AnchorCells(nn.Module):
             centres = torch.cartesian_prod(y, x)[:, None, [1, 0]]  # HW x 1 x 2
             levels.append(torch.cat((centres - shapes / 2, centres + shapes / 2), -1).view(-1, 4))
             grids.append((rows, columns))
-        lengths = tuple(len(level) for level in levels)
+        lengths = tuple(level.shape[0] for level in levels)
         return Cells(torch.cat(levels), lengths, self.strides, self.per_cell, tuple(grids))
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from gazehound.boxes.arrays import is_traced
 from gazehound.boxes.formats import clip
 from gazehound.nn.postprocess import Found
+from gazehound.nn.suppression import best_of
 from gazehound.records import Targets
 from gazehound.watching import show
 
@@ -196,9 +197,9 @@ def peaks(
 ) -> tuple[Float[Tensor, "B D"], Int[Tensor, "B D"], Int[Tensor, "B D"]]:
     """Return scores, channels and flat cells of the best local maxima, best first."""
     flat = local_maxima(heat).flatten(1)  # B x KHW
-    scores, index = flat.topk(min(count, flat.shape[1]), dim=1)
+    scores, index = best_of(flat, count)
     cells = heat.shape[2] * heat.shape[3]
-    return scores, index // cells, index % cells
+    return scores.clamp(min=0), index // cells, index % cells
 
 
 def channel_peaks(

@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gazehound.boxes.arrays import is_traced
+from gazehound.boxes.arrays import is_exported, is_traced
 from gazehound.boxes.formats import clip
 from gazehound.boxes.nms import batched_nms
 from gazehound.nn.coders import Coder
+from gazehound.nn.suppression import best_kept, best_of
 from gazehound.watching import Suppression, show
 
 SMALLEST = 1e-2  # pixels: a detected region with a shorter side is none
@@ -28,6 +29,7 @@ class Limits:
         per_class: anchors kept per class before NMS, in detectors that choose by class (SSD).
         iou: NMS suppresses a box of the same class whose IoU with a better one is larger.
         per_image: boxes kept per image after NMS.
+        nms: suppress at all; without it all candidates come back, for a program that suppresses later.
     """
 
     score: float = 0.05
@@ -35,6 +37,7 @@ class Limits:
     iou: float = 0.5
     per_image: int = 100
     per_class: int = 400
+    nms: bool = True
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Found:
         valid: (B, D).
         extras: further columns (B, D, ...) by name, see ``Detections.extras``; points of the network
             input under ``keypoints``.
+        final: whether nothing remains to be suppressed.
     """
 
     boxes: Float[Tensor, "B D 4"]
@@ -55,6 +59,7 @@ class Found:
     labels: Int[Tensor, "B D"]
     valid: Bool[Tensor, "B D"]
     extras: Mapping[str, Tensor] = field(default_factory=dict)
+    final: bool = True
 
 
 def best_per_level(
@@ -68,7 +73,7 @@ def best_per_level(
     picked_scores, picked_index, start = [], [], 0
     for length in level_lengths:
         flat = scores[:, start : start + length].flatten(1)  # B x length*K
-        top, index = flat.topk(min(limits.per_level, flat.shape[1]), dim=1)
+        top, index = best_of(flat, limits.per_level)
         picked_scores.append(top)
         picked_index.append(index + start * classes)
         start += length
@@ -85,7 +90,7 @@ def best_per_class(
     Pairs at or under ``limits.score`` come back with score 0.
     """
     classes = scores.shape[2]
-    top, anchor = scores.topk(min(limits.per_class, scores.shape[1]), dim=1)  # B x N x K
+    top, anchor = best_of(scores, limits.per_class)  # B x N x K
     index = anchor * classes + torch.arange(classes, device=scores.device)
     candidates = top.where(top > limits.score, 0.0)
     return candidates.flatten(1), index.flatten(1)
@@ -181,6 +186,11 @@ def suppress(
     limits: Limits,
 ) -> Found:
     """Run class-aware NMS on each image of a batch; candidates of score 0 are no candidates."""
+    if not limits.nms:
+        return Found(boxes, scores, labels, scores > 0, final=False)
+    if is_exported():
+        index, valid = best_kept(boxes, scores, labels, limits.iou, limits.per_image)
+        return _gathered(boxes, scores, labels, index, valid)
     kept = []
     for image_boxes, image_scores, image_labels in zip(boxes, scores, labels, strict=True):
         rows = torch.nonzero(image_scores > 0)[:, 0]
@@ -191,8 +201,16 @@ def suppress(
         kept.append(rows[keep[: limits.per_image]])
     most = max((len(rows) for rows in kept), default=0)
     index = torch.stack([_padded(rows, most) for rows in kept])  # B x D
-    valid = index >= 0
-    index = index.clamp(min=0)
+    return _gathered(boxes, scores, labels, index.clamp(min=0), index >= 0)
+
+
+def _gathered(
+    boxes: Float[Tensor, "B C 4"],
+    scores: Float[Tensor, "B C"],
+    labels: Int[Tensor, "B C"],
+    index: Int[Tensor, "B D"],
+    valid: Bool[Tensor, "B D"],
+) -> Found:
     return Found(
         torch.gather(boxes, 1, index[..., None].expand(-1, -1, 4)) * valid[..., None],
         torch.gather(scores, 1, index) * valid,

@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gazehound.boxes.arrays import is_traced
+from gazehound.boxes.arrays import is_exported, is_traced
 from gazehound.boxes.formats import clip
 from gazehound.boxes.iou import pairwise
 from gazehound.nn.coders import DeltaCoder
 from gazehound.nn.postprocess import Limits, suppress
+from gazehound.nn.suppression import best_kept, best_of
 from gazehound.records import Targets
 from gazehound.watching import show
 
@@ -100,12 +101,12 @@ def propose(
     index, levels = _best_anchors(objectness, lengths, limits.per_level)  # B x C
     logits = objectness.gather(1, index).float()
     at = index[..., None].expand(-1, -1, 4)
-    places = anchors.expand(len(objectness), -1, 4).gather(1, at)
+    places = anchors.expand(objectness.shape[0], -1, 4).gather(1, at)
     boxes = coder.decode(deltas.gather(1, at).float(), places)
     boxes = clip(boxes, sizes[:, :1], sizes[:, 1:])
     scores = torch.sigmoid(logits)
     sides = boxes[..., 2:] - boxes[..., :2]
-    fits = (sides >= limits.smallest).all(dim=2) & (scores >= limits.score)
+    fits = (sides >= limits.smallest).all(dim=2) & (scores >= limits.score) & (logits > -torch.inf)
     # A score of 0 says "no candidate" below; a real one that small is lifted off it.
     scores = scores.clamp(min=torch.finfo(scores.dtype).tiny) * fits
     return thinned(boxes, scores, levels, limits.iou, limits.per_image)
@@ -118,7 +119,7 @@ def _best_anchors(
     picked, levels, start = [], [], 0
     for level, length in enumerate(lengths):
         part = objectness[:, start : start + length]
-        index = part.topk(min(most, length), dim=1).indices + start
+        index = best_of(part, most)[1] + start
         picked.append(index)
         levels.append(torch.full_like(index, level))
         start += length
@@ -138,6 +139,9 @@ def thinned(
     hold up the queue, :func:`keep_in_fixed_shape` does it.
     """
     most = min(most, boxes.shape[1])
+    if is_exported():
+        index, valid = best_kept(boxes, scores, groups, iou, most)
+        return _chosen(boxes, scores, index, valid)
     if boxes.device.type == "cpu" and not torch.compiler.is_compiling():
         found = suppress(boxes, scores, groups, Limits(iou=iou, per_image=most))
         more = most - found.boxes.shape[1]
@@ -156,9 +160,17 @@ def thinned(
     keep = keep_in_fixed_shape(boxes, scores > 0, groups, iou)
     place = torch.arange(boxes.shape[1], device=boxes.device)
     first = torch.where(keep, -place, -place - boxes.shape[1]).topk(most, dim=1).indices
-    valid = keep.gather(1, first)
-    chosen = boxes.gather(1, first[..., None].expand(-1, -1, 4))
-    return Proposals(chosen * valid[..., None], scores.gather(1, first) * valid, valid)
+    return _chosen(boxes, scores, first, keep.gather(1, first))
+
+
+def _chosen(
+    boxes: Float[Tensor, "B C 4"],
+    scores: Float[Tensor, "B C"],
+    index: Int[Tensor, "B P"],
+    valid: Bool[Tensor, "B P"],
+) -> Proposals:
+    chosen = boxes.gather(1, index[..., None].expand(-1, -1, 4))
+    return Proposals(chosen * valid[..., None], scores.gather(1, index) * valid, valid)
 
 
 def keep_in_fixed_shape(

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gazehound.boxes.arrays import is_traced
 from gazehound.errors import ConfigError
 from gazehound.nn.anchors import AnchorGrid
 from gazehound.nn.aspect_anchors import AspectAnchors
@@ -45,6 +46,8 @@ class Candidates:
     per_cell: int = 1
 
     def __post_init__(self) -> None:
+        if is_traced():
+            return  # lengths are symbols there
         if len(self.lengths) != len(self.strides) or sum(self.lengths) != len(self.boxes):
             raise ConfigError(
                 "candidates need one length and one stride per level, and lengths that sum to the "
