@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
+os.environ["GAZEHOUND_OFFLINE"] = "1"  # no test asks the network for weights
 install_import_hook(["gazehound.nn", "gazehound.boxes"], "beartype.beartype")
 
 

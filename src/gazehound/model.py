@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from gazehound.catalog import BY_NAME, WEIGHTS, find
 from gazehound.checkpoints import rebuild
 from gazehound.checkpoints.native import Header
+from gazehound.checkpoints.published.store import weights_file
 from gazehound.data.images import read_image
 from gazehound.detectors.detector import Detector, Fittable
 from gazehound.errors import ConfigError
@@ -161,23 +161,19 @@ def _pixels(image: Picture) -> NDArray[np.uint8]:
 
 
 def load(path_or_name: str | Path) -> Model:
-    """Load a trained model: a native checkpoint, or the name of one that ships with the package.
+    """Load a trained model: a native checkpoint, or a name with bundled or published weights.
+
+    Published weights (``gazehound models`` lists them) are downloaded once, checked, converted and kept
+    in this machine's cache; see ``docs/weights.md``.
 
     Raises:
-        CheckpointError: the file is not a whole gazehound checkpoint.
-        ConfigError: no file, and no catalogue name with bundled weights.
+        CheckpointError: the file is not a whole gazehound checkpoint, or cannot be downloaded.
+        ConfigError: no file, and no name with trained weights.
     """
     path = Path(path_or_name)
     if path.suffix == ".safetensors" or path.exists():
         return Model(*rebuild.load(path))
-    entry = find(str(path_or_name))
-    if entry.weights is None:
-        bundled = [e.name for e in BY_NAME.values() if e.weights]
-        raise ConfigError(
-            f"'{entry.name}' has no trained weights in this package: train it (gazehound train "
-            f"{entry.name} --data ...) or import a file; bundled are: {', '.join(bundled) or 'none'}"
-        )
-    return Model(*rebuild.load(WEIGHTS / entry.weights))
+    return Model(*rebuild.load(weights_file(str(path_or_name))))
 
 
 def create(

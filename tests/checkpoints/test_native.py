@@ -81,7 +81,7 @@ def test_names_of_the_catalogue():
         ConfigError, match="unknown model 'retinanet_r19'; did you mean retinanet_r18"
     ):
         load("retinanet_r19")
-    with pytest.raises(ConfigError, match="'retinanet_r50' has no trained weights in this package"):
-        load("retinanet-r50")
+    with pytest.raises(ConfigError, match="'retinanet_r18' has no trained weights in this package"):
+        load("retinanet-r18")
     with pytest.raises(ConfigError, match="unexpected keyword argument 'colour'"):
         create("retinanet_r18", ["a"], colour="red")

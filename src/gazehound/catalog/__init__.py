@@ -5,6 +5,8 @@ A builder takes ``classes`` and its own keyword arguments and returns a detector
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
 
 from gazehound.catalog import classical, dense, points, regions, yolo
@@ -22,12 +24,25 @@ ENTRIES: tuple[Entry, ...] = (
 BY_NAME = {entry.name: entry for entry in ENTRIES}
 
 
+def squeezed(name: str) -> str:
+    """Return what the spellings of a name have in common.
+
+    Case, dashes and underscores do not count; ``resnet`` is ``r``, and the pyramid goes without saying
+    (``fasterrcnn-resnet50-fpn`` is ``faster_rcnn_r50``).
+    """
+    return re.sub(r"[^a-z0-9]|fpn", "", name.lower()).replace("resnet", "r")
+
+
+_COUNTS = Counter(squeezed(name) for name in BY_NAME)
+_BY_SPELLING = {squeezed(name): name for name in BY_NAME if _COUNTS[squeezed(name)] == 1}
+
+
 def find(name: str) -> Entry:
     """Return the row of ``name``; ConfigError with near matches when there is none.
 
-    Dashes and underscores are the same.
+    The usual spellings mean the same; see :func:`squeezed`.
     """
-    key = {known.replace("-", "_"): known for known in BY_NAME}.get(name.replace("-", "_"))
+    key = name if name in BY_NAME else _BY_SPELLING.get(squeezed(name))
     if key is None:
         raise unknown_name("model", name, BY_NAME)
     return BY_NAME[key]

@@ -55,7 +55,8 @@ DETECTRON2_KEYS: tuple[tuple[str, str], ...] = (
     (r"roi_heads\.box_predictor\.(\d)\.cls_score\.(.*)", r"stages.\1.predictor.class_logits.\2"),
     (r"roi_heads\.box_predictor\.(\d)\.bbox_pred\.(.*)", r"stages.\1.predictor.box_deltas.\2"),
 )
-_NOT_WEIGHTS = ("proposal_generator.anchor_generator.", "pixel_mean", "pixel_std")
+# No weights of boxes: the masks of Cascade Mask R-CNN have a head of their own, which goes unread.
+_NOT_BOXES = ("proposal_generator.anchor_generator.", "roi_heads.mask_", "pixel_mean", "pixel_std")
 
 MODELS: Mapping[str, Mapping[str, Any]] = {
     "faster_rcnn_r50": {},
@@ -109,7 +110,7 @@ def import_detectron2(
     if name not in MODELS:
         raise unknown_name("model of detectron2", name, MODELS)
     renamed = rename(
-        {k: v for k, v in state.items() if not k.startswith(_NOT_WEIGHTS)}, DETECTRON2_KEYS
+        {k: v for k, v in state.items() if not k.startswith(_NOT_BOXES)}, DETECTRON2_KEYS
     )
     count = _class_count(renamed)
     chosen = classes or _default_classes(count)
