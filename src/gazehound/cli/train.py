@@ -22,7 +22,8 @@ def train(
     start: Annotated[
         str | None,
         typer.Option(
-            "--from", help="Start from this checkpoint, or from a name with bundled weights."
+            "--from",
+            help="Start from this checkpoint, or from a name with bundled or published weights.",
         ),
     ] = None,
     freeze: Annotated[

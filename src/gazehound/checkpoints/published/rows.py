@@ -22,8 +22,9 @@ class Publisher:
         name: of the project; also a key of :data:`gazehound.checkpoints.importing.SOURCES`.
         page: its address.
         code_licence: of the code that made the weights.
-        weights_licence: of the weights, in a few words.
+        weights_licence: of the weights, in a few words; empty: none is stated apart from the code's.
         note: the same in a sentence, for those who ship them.
+        bytes_per_weight: of its files; 8 where the optimizer's momentum lies beside the weights.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Publisher:
     code_licence: str
     weights_licence: str
     note: str
+    bytes_per_weight: int = 4
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Published:
 
 _COCO = "trained on COCO (annotations CC BY 4.0; the images have terms of their own)"
 TORCHVISION = Publisher(
-    "torchvision", "https://github.com/pytorch/vision", "BSD-3-Clause", "not stated",
+    "torchvision", "https://github.com/pytorch/vision", "BSD-3-Clause", "",
     f"not stated by torchvision, which points to the terms of the training data; {_COCO}",
 )  # fmt: skip
 DETECTRON2 = Publisher(
@@ -77,25 +79,25 @@ DETECTRON2 = Publisher(
     f"CC BY-SA 3.0 (Detectron2's model zoo): name the source, share changes alike; {_COCO}",
 )  # fmt: skip
 YOLOX = Publisher(
-    "yolox", "https://github.com/Megvii-BaseDetection/YOLOX", "Apache-2.0", "as the code",
-    f"not stated apart from the code's Apache-2.0, with which they are released; {_COCO}",
+    "yolox", "https://github.com/Megvii-BaseDetection/YOLOX", "Apache-2.0", "",
+    f"not stated apart from the code's Apache-2.0, with which they are released; {_COCO}", 8,
 )  # fmt: skip
 EFFDET = Publisher(
-    "effdet", "https://github.com/rwightman/efficientdet-pytorch", "Apache-2.0", "as the code",
+    "effdet", "https://github.com/rwightman/efficientdet-pytorch", "Apache-2.0", "",
     "not stated apart from the code's Apache-2.0; those named tf_ are ported from google/automl, "
     f"Apache-2.0, too; {_COCO}",
 )  # fmt: skip
 DARKNET = Publisher(
-    "darknet", "https://github.com/AlexeyAB/darknet", "public domain", "as the code",
+    "darknet", "https://github.com/AlexeyAB/darknet", "public domain", "",
     f"not stated apart from the code's public domain; {_COCO}",
 )  # fmt: skip
 CENTERNET = Publisher(
-    "centernet", "https://github.com/xingyizhou/CenterNet", "MIT", "not stated",
+    "centernet", "https://github.com/xingyizhou/CenterNet", "MIT", "",
     "not stated apart from the code's MIT licence (parts of which are others', see its NOTICE); "
     "trained on COCO or KITTI, which have terms of their own (KITTI: CC BY-NC-SA 3.0)",
 )  # fmt: skip
 CENTERNET2 = Publisher(
-    "centernet2", "https://github.com/xingyizhou/CenterNet2", "Apache-2.0", "not stated",
+    "centernet2", "https://github.com/xingyizhou/CenterNet2", "Apache-2.0", "",
     f"not stated apart from the code's Apache-2.0; {_COCO}",
 )  # fmt: skip
 
