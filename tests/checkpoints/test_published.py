@@ -14,7 +14,7 @@ from rich.console import Console
 
 import gazehound
 from gazehound.catalog import BY_NAME, squeezed
-from gazehound.checkpoints.importing import SOURCES
+from gazehound.checkpoints.importing import SOURCES, import_file
 from gazehound.checkpoints.native import read_header
 from gazehound.checkpoints.published import store
 from gazehound.checkpoints.published.download import Patience, download
@@ -350,6 +350,30 @@ def test_foreign_classes_are_never_executed(row, server, tmp_path):
         with pytest.raises(CheckpointError, match="not a torch file of plain tensors"):
             store.native_file(bad, Console(quiet=True))
     assert not (tmp_path / "sprung").exists()
+
+
+def test_a_network_by_name_is_what_importing_its_file_gives(row, server, tmp_path, monkeypatch):
+    import torch
+    from torchvision.models.detection import ssdlite320_mobilenet_v3_large
+
+    torch.manual_seed(0)
+    theirs = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None)
+    file = tmp_path / "theirs.pth"
+    torch.save(theirs.state_dict(), file)
+    official = next(row for row in ROWS if row.name == "ssdlite320")
+    digest = f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
+    monkeypatch.setattr(store, "ROWS", (replace(official, digest=digest),))
+    monkeypatch.setenv("GAZEHOUND_MIRROR", server.url(""))
+    server.content = file.read_bytes()
+    model = gazehound.load("ssdlite320_mobilenet_v3_large")
+    expected, _ = import_file(file, "torchvision", "ssdlite320")
+    state = model.detector.state_dict()
+    assert state.keys() == expected.state_dict().keys()
+    for name, tensor in expected.state_dict().items():
+        assert torch.equal(state[name], tensor)
+    assert model.header.notes["published"]["name"] == "ssdlite320_mobilenet_v3_large"
+    assert model.header.notes["licence"]["code"] == "BSD-3-Clause"
+    assert len(model.classes) == 90
 
 
 def test_names():
