@@ -11,15 +11,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gazehound.boxes.nms import batched_nms
 from gazehound.detectors.detector import Detector
-from gazehound.nn.postprocess import Limits
 from gazehound.records import Detections
+
+if TYPE_CHECKING:
+    from gazehound.nn.postprocess import Limits
 
 EVERYTHING = 100_000  # boxes of an image; no detector has as many
 SAME = 0.5  # pixels between two boxes that are one
@@ -43,13 +45,23 @@ class Suppression:
 
 def suppression_of(detector: Detector) -> Suppression:
     """Return the NMS that a detector says it ends with; not ``plain`` where it says none."""
-    limits = getattr(detector, "limits", None)
-    if isinstance(limits, Limits):
+    limits = _limits_of(detector)
+    if limits is not None:
         return Suppression(True, limits.iou, limits.per_image)
     for option in ("fusion", "grouping"):  # classical detectors
         if getattr(detector, option, None) == "nms":
             return Suppression(True, *_numbers(detector, "overlap", "limit"))
     return Suppression(False)
+
+
+def _limits_of(detector: Detector) -> Limits | None:
+    """Return what a network's NMS keeps; None for other kinds of limits, and other detectors."""
+    limits = getattr(detector, "limits", None)
+    if limits is None:  # a classical detector: serving it never loads torch
+        return None
+    from gazehound.nn.postprocess import Limits
+
+    return limits if isinstance(limits, Limits) else None
 
 
 def _numbers(detector: Detector, overlap: str, limit: str) -> tuple[float, int]:
@@ -64,8 +76,8 @@ def loosened(detector: Detector, score: float, limit: int) -> Detector:
         score: candidates are kept from this score, where the detector's own limit is higher.
         limit: candidates kept per image, the best ones.
     """
-    limits = getattr(detector, "limits", None)
-    if isinstance(limits, Limits):
+    limits = _limits_of(detector)
+    if limits is not None:
         lowest = min(limits.score, score)
         return _changed(
             detector, {"limits": replace(limits, iou=1.0, per_image=limit, score=lowest)}
@@ -90,8 +102,8 @@ def is_plain(detector: Detector, picture: NDArray[np.uint8]) -> bool:
 
 def _all_of(detector: Detector) -> Detector:
     """Return the detector without a limit on score or count."""
-    limits = getattr(detector, "limits", None)
-    if isinstance(limits, Limits):
+    limits = _limits_of(detector)
+    if limits is not None:
         return _changed(detector, {"limits": replace(limits, score=0.0, per_image=EVERYTHING)})
     return _changed(detector, {"limit": EVERYTHING})
 

@@ -40,17 +40,18 @@ function inkOn([red, green, blue]) {
  * @param {{box: number[], score: number, label: number, name: string}[]} found best first.
  * @param {number} scale canvas pixels per picture pixel.
  * @param {number} unit canvas pixels per drawn pixel: how bold lines and letters are.
- * @param {object | null} chosen the one that stands out.
+ * @param {object | null} chosen the one that stands out, of those found.
  */
 export function draw(context, picture, found, scale, unit, chosen = null) {
   const { width, height } = picture;
   context.imageSmoothingQuality = "high";
   context.drawImage(picture.image, 0, 0, width * scale, height * scale);
   const order = [...found].reverse().filter((one) => one !== chosen);
-  if (chosen && found.includes(chosen)) order.push(chosen);
+  if (chosen) order.push(chosen);
   for (const one of order) outline(context, one, scale, unit, chosen);
   const taken = [];
-  for (const one of [...order].reverse()) name(context, one, scale, unit, chosen, taken, width * scale);
+  const named = chosen ? [chosen] : [...order].reverse();
+  for (const one of named) name(context, one, scale, unit, taken, width * scale);
 }
 
 function outline(context, one, scale, unit, chosen) {
@@ -79,7 +80,7 @@ function outline(context, one, scale, unit, chosen) {
 }
 
 /** Write a name above its box, or inside where there is no room; one that would cover another's stays off. */
-function name(context, one, scale, unit, chosen, taken, right) {
+function name(context, one, scale, unit, taken, right) {
   const text = `${one.name}  ${one.score.toFixed(2)}`;
   context.font = FONT.replace("13", String(13 * unit));
   const wide = context.measureText(text).width + 12 * unit;
@@ -89,10 +90,9 @@ function name(context, one, scale, unit, chosen, taken, right) {
   const above = one.box[1] * scale - tall - 1.5 * unit;
   const y = above >= 0 ? above : Math.max(0, one.box[1] * scale + 2 * unit);
   const covers = taken.some((t) => x < t.x + t.wide && t.x < x + wide && y < t.y + tall && t.y < y + tall);
-  if (covers && one !== chosen) return;
+  if (covers) return;
   taken.push({ x, y, wide });
   const colour = colourOf(one.label);
-  context.globalAlpha = chosen && one !== chosen ? 0.4 : 1;
   context.beginPath();
   context.roundRect(x, y, wide, tall, 4 * unit);
   context.fillStyle = css(colour);
@@ -100,5 +100,4 @@ function name(context, one, scale, unit, chosen, taken, right) {
   context.fillStyle = inkOn(colour);
   context.textBaseline = "middle";
   context.fillText(text, x + 6 * unit, y + tall / 2 + 0.5 * unit);
-  context.globalAlpha = 1;
 }
