@@ -1,0 +1,75 @@
+"""What the layers of a network answer to the picture, level by level."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gazehound.explain.colours import heat, stretched
+from gazehound.explain.panels import Figure, Panel
+from gazehound.explain.run import Run, host
+
+MOST = 8  # maps of one part that are drawn
+
+
+def panels(run: Run) -> list[Panel]:
+    """Return a panel for the first part of a network that makes maps, and one for the last that mixes them."""
+    parts = {name: maps for name, maps in run.maps.items() if _many(maps)}
+    if not parts:
+        return []
+    names = list(parts)
+    first, *rest = names
+    out = [_panel(run, first, parts[first], "activations", "What the backbone sees", _BACKBONE)]
+    pyramids = [name for name in rest if not name[-1].isdigit()]
+    if pyramids:
+        last = pyramids[-1]
+        out.append(_panel(run, last, parts[last], "pyramid", "The pyramid's activations", _PYRAMID))
+    return out
+
+
+_BACKBONE = (
+    "Each map is the mean size of all channels' answers; the finest keeps edges and texture, the coarsest "
+    "has seen most of the picture for each of its cells and answers to parts and wholes. What is bright "
+    "is not yet an object: only what the later layers make of it decides."
+)
+_PYRAMID = (
+    "A neck hands what the coarse maps know down to the fine ones, so that every level knows both what and "
+    "where (Lin et al. 2017, Feature Pyramid Networks, figure 3). Small objects should now stand out on "
+    "the fine levels and large ones on the coarse levels; one square is one cell."
+)
+
+
+def _many(maps: list[Tensor]) -> bool:
+    return any(min(m.shape[-2:]) > 1 for m in maps)
+
+
+def strength(level: Tensor) -> NDArray[np.float64]:
+    """Return the mean absolute activation (h, w) of the channels of a map (C, h, w)."""
+    return np.asarray(np.abs(host(level)).mean(axis=0), np.float64)
+
+
+def _panel(run: Run, name: str, maps: list[Tensor], key: str, title: str, text: str) -> Panel:
+    figures = []
+    for level in maps[:MOST]:
+        values = strength(level)
+        rows, columns = values.shape
+        shown = stretched(values - values.min())
+        canvas = run.canvas().photo()
+        canvas.image(heat(shown), run.input_box, opacity=0.82)
+        stride = (run.input_box[3] - run.input_box[1]) / rows
+        figures.append(
+            Figure(
+                canvas.svg(f"activations of {columns} x {rows} cells"),
+                f"{columns} x {rows} cells, {len(level)} channels",
+                f"A cell is {stride:.3g} pixels of the picture wide.",
+            )
+        )
+    return Panel(
+        key,
+        title,
+        text,
+        tuple(figures),
+        {"part": name, "shapes": [tuple(level.shape) for level in maps]},
+        columns=3,
+    )
