@@ -82,6 +82,7 @@ def create_app(detector: Detector, header: Header, settings: Settings | None = N
         version=__version__,
         docs_url=None,  # its pages load scripts from another host
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=lifespan,
     )
     app.state.service = service

@@ -63,7 +63,7 @@ def run(
     from gazehound.serve.app import create_app
 
     prometheus_client.disable_created_metrics()  # a time stamp beside each number helps nobody
-    listener = _listen(host, port)
+    listener = listen_at(host, port)
     app = create_app(detector, header, settings)
     config = uvicorn.Config(
         app, log_level=log_level, access_log=log_level == "info", server_header=False,
@@ -89,7 +89,12 @@ def _leave(_: int, __: FrameType | None) -> None:
     raise SystemExit(0)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen_at(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; port 0 takes any free one.
+
+    Raises:
+        ConfigError: the address cannot be had.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
