@@ -7,11 +7,13 @@ yolo     ``labels/NAME.txt``: one line ``label x y width height score`` for each
          size as fractions of the picture, and ``data.yaml`` with the names
 voc      ``annotations/NAME.xml``: 1-based inclusive corners, ``<score>`` in each object
 csv      ``detections.csv``: one line for each box, corners in pixels, names and scores
+parquet  ``detections.parquet``: the same columns, typed; its metadata names images and classes
 =======  ==========================================================================================
 
 Category ids and names are the data set's own. Numbers have as few decimals as give the same
-float32 boxes back. An image without detections has an empty file in ``yolo`` and ``voc``; the other
-two formats cannot say it.
+float32 boxes back. An image without detections has an empty file in ``yolo`` and ``voc``, and is named in
+the metadata of ``parquet``; the other two formats cannot say it. Columns of the detector's own with one
+number per box (``track_id``, ``depth``) go to ``csv`` and ``parquet``; ``coco`` takes ``track_id``.
 """
 
 from __future__ import annotations
@@ -24,12 +26,13 @@ from typing import Any
 import numpy as np
 import orjson
 
+from gazehound.adapters.parquet import write_parquet
 from gazehound.boxes.formats import xywh_to_xyxy, xyxy_to_xywh
 from gazehound.data.dataset import BoxTable, Dataset, ImageTable
 from gazehound.data.decimals import as_text, shortest
 from gazehound.data.writers import Part, voc_document, write_yolo
 from gazehound.errors import DataError, unknown_name
-from gazehound.records import Classes, Detections
+from gazehound.records import TRACK, UNTRACKED, Classes, Detections
 
 CSV_COLUMNS = (
     "file", "x1", "y1", "x2", "y2", "score", "class", "category_id", "image_width", "image_height",
@@ -97,13 +100,9 @@ def to_coco(found: Sequence[Detections]) -> list[dict[str, Any]]:
             xyxy_to_xywh(record.boxes.astype(np.float64)), xywh_to_xyxy, record.boxes
         )
         name = {} if record.image_id == image else {"file_name": Path(record.file).name}
-        for box, score, label in zip(
-            numbers.tolist(), _short(record.scores).tolist(), record.labels.tolist(), strict=True
-        ):
-            category = record.classes.ids[label]
-            entries.append(
-                {"image_id": image, "category_id": category, "bbox": box, "score": score} | name
-            )
+        scores = _short(record.scores).tolist()
+        for entry, box, score in zip(record.to_coco(image), numbers.tolist(), scores, strict=True):
+            entries.append(entry | {"bbox": box, "score": score} | name)
     return entries
 
 
@@ -155,20 +154,31 @@ def write_csv(
     """Write ``detections.csv``."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "detections.csv"
+    tables = [
+        (record.columns(), record.file or name) for record, name in zip(found, names, strict=True)
+    ]
+    own = dict.fromkeys(name for table, _ in tables for name in table if name not in CSV_COLUMNS)
     with file.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
-        writer.writerow(CSV_COLUMNS)
-        for record, name in zip(found, names, strict=True):
-            height, width = record.image_size
-            for box, score, label in zip(
-                record.boxes, _short(record.scores).tolist(), record.labels.tolist(), strict=True
-            ):
-                corners = [as_text(float(str(value))) for value in box]
-                writer.writerow(
-                    [record.file or name, *corners, score, classes.names[label],
-                     classes.ids[label], width, height]
-                )  # fmt: skip
+        writer.writerow([*CSV_COLUMNS, *own])
+        for table, name in tables:
+            for k in range(len(table["score"])):
+                row = [_cell(column, table[column][k]) for column in CSV_COLUMNS[1:]]
+                more = [
+                    _cell(column, table[column][k]) if column in table else "" for column in own
+                ]
+                writer.writerow([name, *row, *more])
     return file
+
+
+def _cell(column: str, value: Any) -> Any:
+    """Return a number with as few digits as are the same; nothing where a box has no track."""
+    if column == TRACK and value == UNTRACKED:
+        return ""
+    if isinstance(value, np.floating):
+        short = float(str(value))
+        return as_text(short) if column in ("x1", "y1", "x2", "y2") else short
+    return value
 
 
 Writer = Callable[[Sequence[Detections], Classes, Path, Sequence[str]], Path]
@@ -177,6 +187,7 @@ WRITERS: Mapping[str, Writer] = {
     "yolo": write_yolo_labels,
     "voc": write_voc,
     "csv": write_csv,
+    "parquet": write_parquet,
 }
 
 
@@ -192,7 +203,7 @@ def write_detections(
     Args:
         found: one record per image.
         classes: of all of them.
-        format: ``coco``, ``yolo``, ``voc`` or ``csv``.
+        format: ``coco``, ``yolo``, ``voc``, ``csv`` or ``parquet``.
         folder: made where it does not exist; files of the same name are replaced.
         names: one per image, unique, for the files of ``yolo`` and ``voc``; may contain folders.
 

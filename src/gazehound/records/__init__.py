@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from gazehound.records.arrays import BoolArray, FloatArray, IntArray
 from gazehound.records.classes import Classes
-from gazehound.records.detections import Detections
+from gazehound.records.detections import TRACK, UNTRACKED, Detections
 from gazehound.records.samples import Batch, Geometry, Sample, Targets
 
 __all__ = [
+    "TRACK",
+    "UNTRACKED",
     "Batch",
     "BoolArray",
     "Classes",
