@@ -28,7 +28,7 @@ from gazehound.reports.run import write_run_report
 from gazehound.training import run_folder
 from gazehound.training.evaluating import evaluate
 from gazehound.training.fit import fit, open_splits
-from gazehound.training.processes import Processes, from_first, joined
+from gazehound.training.processes import from_first, join, leave
 from gazehound.training.recipe import Recipe, for_input, make_recipe, read_recipe
 from gazehound.training.transfer import read_source, start_from
 
@@ -105,18 +105,7 @@ def run_training(
     Raises:
         ConfigError: a setting is wrong or does not fit the data.
     """
-    with joined() as place:
-        return _run_training(recipe_file, changes, out, resume, place)
-
-
-def _run_training(
-    recipe_file: Path | None,
-    changes: Mapping[str, Any],
-    out: Path | None,
-    resume: bool,
-    place: Processes,
-) -> Trained:
-    console = place.console()
+    console = join().console()
     changes = changes if resume else inherit(changes, recipe_file)
     recipe = plan(recipe_file, changes, out, resume)
     entry = find(recipe.model)
@@ -126,6 +115,7 @@ def _run_training(
     trained = train_on(recipe, data, folder, resume=resume, console=console)
     console.print(f"trained  {folder / run_folder.LAST}", highlight=False, soft_wrap=True)
     console.print(f"report   {folder / run_folder.REPORT}", highlight=False, soft_wrap=True)
+    leave()
     return trained
 
 
@@ -142,18 +132,7 @@ def train_on(
     Raises:
         ConfigError: several processes were started for a detector that learns in one.
     """
-    with joined() as place:
-        return _train_on(recipe, data, folder, resume, console, place)
-
-
-def _train_on(
-    recipe: Recipe,
-    data: tuple[Dataset, Dataset | None],
-    folder: Path,
-    resume: bool,
-    console: Console | None,
-    place: Processes,
-) -> Trained:
+    place = join()
     train, val = data
     began = time.monotonic()
     entry = find(recipe.model)

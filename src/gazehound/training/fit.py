@@ -37,7 +37,7 @@ from gazehound.training.callbacks import Bar, Recorder
 from gazehound.training.freezing import Freezing
 from gazehound.training.health import Health
 from gazehound.training.probing import fitting_batch, seconds_per_step, weights_without_gradient
-from gazehound.training.processes import Processes, from_first, gather, joined
+from gazehound.training.processes import Processes, from_first, gather, join
 from gazehound.training.readiness import findings
 from gazehound.training.recipe import Recipe
 from gazehound.training.task import DetectionTask
@@ -124,9 +124,9 @@ def fit(
         TrainingError: see :func:`run_folder.claim`; or the loss is no longer finite.
         ConfigError: the recipe does not fit the data.
     """
-    with joined() as place:
-        opened = data or open_splits(recipe)
-        return _fit(network, header, recipe, out, opened, resume, place.console(console), place)
+    place = join()
+    opened = data or open_splits(recipe)
+    return _fit(network, header, recipe, out, opened, resume, place.console(console), place)
 
 
 def _fit(

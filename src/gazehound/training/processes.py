@@ -8,8 +8,7 @@ times per epoch, always over gloo, so that no GPU waits for them.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -84,16 +83,14 @@ def launched() -> Processes:
     )
 
 
-@contextmanager
-def joined() -> Iterator[Processes]:
-    """Connect the processes for the length of a ``with`` block; an outer block's connection is kept.
+def join() -> Processes:
+    """Connect this process to the others of its run, and return its place among them.
 
-    After an error the connection is left to the end of the process: the others may be waiting in it.
+    The connection is kept: processes that parted cannot meet again at the same address.
     """
     place = launched()
     if place.world == 1 or dist.is_initialized():
-        yield place
-        return
+        return place
     if torch.cuda.is_available():
         torch.cuda.set_device(place.local_rank)
     dist.init_process_group(
@@ -101,8 +98,13 @@ def joined() -> Iterator[Processes]:
         rank=place.rank,
         world_size=place.world,
     )
-    yield place
-    dist.destroy_process_group()
+    return place
+
+
+def leave() -> None:
+    """Part from the others at the end of a program that succeeded; after an error they may be waiting."""
+    if together():
+        dist.destroy_process_group()
 
 
 def together() -> bool:

@@ -69,5 +69,10 @@ def parameter_groups(
 def make_optimizer(groups: Iterable[dict[str, object]], recipe: Recipe) -> torch.optim.Optimizer:
     """Return the recipe's optimiser, fused into one kernel per group."""
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, fused=True)
+        sgd = torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, fused=True)
+        if recipe.momentum:  # the fused kernel cannot meet a weight of a group later than the others
+            for group in sgd.param_groups:
+                for weights in group["params"]:
+                    sgd.state[weights]["momentum_buffer"] = torch.zeros_like(weights)
+        return sgd
     return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999), fused=True)
