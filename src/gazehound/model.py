@@ -24,12 +24,13 @@ from gazehound.checkpoints.published.store import weights_file
 from gazehound.data.images import read_image
 from gazehound.detectors.detector import Detector, Fittable
 from gazehound.errors import ConfigError
-from gazehound.records import Classes, Detections
+from gazehound.records import Classes, Detections, Sample
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from gazehound.data import Dataset
+    from gazehound.explain.panels import Explanation
     from gazehound.metrics import Evaluation
 
 Picture = NDArray[np.uint8] | str | Path
@@ -108,6 +109,36 @@ class Model:
         from gazehound.training.evaluating import evaluate
 
         return evaluate(self.detector, dataset, batch=batch, progress=progress)
+
+    def explain(
+        self,
+        image: Picture,
+        *,
+        truths: Sample | None = None,
+        out: str | Path | None = None,
+    ) -> Explanation:
+        """Detect in one image and draw each step of the way, from what was computed there.
+
+        Args:
+            image: an array (H, W, 3) uint8 RGB, or a path.
+            truths: what is there, labels as the model's; else its best detections stand in.
+            out: an HTML file to write the drawings into, as one self-contained page.
+
+        Returns:
+            The panels, with their drawings and the numbers behind them.
+
+        Raises:
+            ImageError: the file cannot be read.
+            ConfigError: an array is not (H, W, 3) uint8, or the model has not been trained.
+        """
+        from gazehound.explain.explaining import explain
+
+        explained = explain(self.detector, _pixels(image), truths=truths, name=self.name)
+        if out is not None:
+            from gazehound.reports.explanation import write
+
+            write(explained, out, file=Path(image).name if isinstance(image, str | Path) else "")
+        return explained
 
     def fit(
         self,

@@ -9,6 +9,7 @@ import typer
 from gazehound.cli import data
 from gazehound.cli.demo import demo
 from gazehound.cli.evaluate import evaluate
+from gazehound.cli.explain import explain
 from gazehound.cli.exporting import export_command
 from gazehound.cli.importing import import_command
 from gazehound.cli.models import models
@@ -48,6 +49,7 @@ app.command()(train)
 app.command()(train_classifier)
 app.command()(predict)
 app.command()(evaluate)
+app.command()(explain)
 app.command()(serve)
 app.add_typer(data.app, name="data")
 app.command()(models)

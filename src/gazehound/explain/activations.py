@@ -14,7 +14,7 @@ MOST = 8  # maps of one part that are drawn
 
 
 def panels(run: Run) -> list[Panel]:
-    """Return a panel for the first part of a network that makes maps, and one for the last that mixes them."""
+    """Return a panel on the first part of a network that makes maps, and one on the last."""
     parts = {name: maps for name, maps in run.maps.items() if _many(maps)}
     if not parts:
         return []

@@ -84,7 +84,8 @@ def _confidence(run: Run, match: Matched) -> list[Panel]:
         canvas.image(np.dstack([heat(cells), alpha]), run.input_box)
         figures.append(Figure(canvas.svg("highest score of each cell"),
                               f"Level {level + 1}: {columns} x {rows} cells",
-                              f"Highest {cells.max():.2f}; a cell is {_stride(run, match, level):.3g} pixels wide."))  # fmt: skip
+                              f"Highest {cells.max():.2f}; a cell is "
+                              f"{_stride(run, match, level):.3g} pixels wide."))  # fmt: skip
     return [
         Panel(
             "confidence",
@@ -150,7 +151,7 @@ def _one_cell(
     middle = np.median(centres, axis=0)
     away = np.abs(centres - middle).sum(axis=1)
     nearest = centres[away.argmin()]
-    return rows[np.abs(centres - nearest).max(axis=1) < 0.5]
+    return np.asarray(rows[np.abs(centres - nearest).max(axis=1) < 0.5])
 
 
 def _objects(run: Run, canvas: Canvas) -> None:
@@ -205,10 +206,10 @@ def _side_by_side(run: Run, match: Matched) -> Panel:
     return Panel(
         "assignments",
         "The same picture, divided by four assigners",
-        "Each dot is a candidate that would learn the object of its colour, small dots on fine levels and large "
-        "ones on coarse; grey ones are left out of the loss. Fixed thresholds favour objects that happen to "
-        "fit an anchor, ATSS adapts the threshold to each object, and SimOTA and OTA also ask what the "
-        "network already predicts there (Ge et al. 2021, OTA, section 3).",
+        "Each dot is a candidate that would learn the object of its colour, small dots on fine levels and "
+        "large ones on coarse; grey ones are left out of the loss. Fixed thresholds favour objects that "
+        "happen to fit an anchor, ATSS adapts the threshold to each object, and SimOTA and OTA also ask "
+        "what the network already predicts there (Ge et al. 2021, OTA, section 3).",
         tuple(figures),
         values,
         " ".join(notes),
@@ -233,13 +234,13 @@ def _map(
     if len(ignored) > DOTS:
         ignored = generator.choice(ignored, DOTS, replace=False)
     for row in _inside(run, centres, ignored):
-        canvas.dot(*centres[row], QUIET, radius=0.3, ring=False)
+        canvas.dot(centres[row], QUIET, radius=0.3, ring=False)
     _objects(run, canvas)
     positive = np.flatnonzero(state == State.POSITIVE)
     if len(positive) > DOTS:
         positive = np.sort(generator.choice(positive, DOTS, replace=False))
     for row in positive[::-1]:  # coarse levels first, so that fine ones stay visible
-        canvas.dot(*centres[row], colour_of(int(truth[row])), radius=float(size[row]))
+        canvas.dot(centres[row], colour_of(int(truth[row])), radius=float(size[row]))
     return canvas.svg("which places learn which object")
 
 

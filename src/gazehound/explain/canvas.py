@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Box = Sequence[float] | NDArray[Any]
+Point = Sequence[float] | NDArray[Any]
 
 TALLEST = 620  # pixels of the screen that an upright drawing is high at most
 
@@ -122,10 +123,9 @@ class Canvas:
         self.parts.append(f'<polygon points="{text}" fill="{colour}" fill-opacity="{opacity}"/>')
         return self
 
-    def dot(
-        self, x: float, y: float, colour: str, *, radius: float = 0.8, ring: bool = True
-    ) -> Canvas:
-        """Draw a dot; ``radius`` in units."""
+    def dot(self, place: Point, colour: str, *, radius: float = 0.8, ring: bool = True) -> Canvas:
+        """Draw a dot at (x, y); ``radius`` in units."""
+        x, y = place
         edge = (
             ' stroke="#0b1020" stroke-opacity=".55" stroke-width="1" '
             'vector-effect="non-scaling-stroke"'
@@ -140,8 +140,8 @@ class Canvas:
 
     def line(
         self,
-        start: Sequence[float],
-        end: Sequence[float],
+        start: Point,
+        end: Point,
         colour: str,
         *,
         width: float = 2.0,

@@ -74,7 +74,7 @@ def _integral(run: Run, scan: Scanned, window: NDArray[np.float64]) -> Panel:
     for canvas in (photo, map_):
         canvas.box(window, KEPT, width=2.5, fill=0.12)
         for name, (x, y) in zip("ABCD", _corners(window), strict=True):
-            canvas.dot(x, y, KEPT).label(x + canvas.unit, y, name, "#ffffff", size=4)
+            canvas.dot((x, y), KEPT).label(x + canvas.unit, y, name, "#ffffff", size=4)
     named = ", ".join(f"{name} = {int(value):,}" for name, value in corners.items())
     return Panel(
         "integral-image",
@@ -115,9 +115,9 @@ def _features(run: Run, scan: Scanned, window: NDArray[np.float64]) -> Panel:
         "haar-features",
         "The features that boosting chose",
         "A Haar-like feature is the sum of the pixels under the white rectangles less the sum under the "
-        "dark ones; of all that fit into the window AdaBoost takes, round after round, the one that best "
-        "separates faces from the rest (Viola and Jones 2001, section 3). The first ones can be read: "
-        "eyes are darker than cheeks, the bridge of the nose is lighter than the eyes.",
+        "dark ones, over the window's contrast. Of all that fit into the window AdaBoost takes, round after "
+        "round, the one that best separates objects from the rest (Viola and Jones 2001, section 3); in a "
+        "face the first ones can be read: eyes are darker than cheeks and than the bridge of the nose.",
         tuple(figures),
         {"features": chosen, "window": window},
         "They are drawn on the window of this picture that the cascade likes most."

@@ -45,11 +45,12 @@ def _blended(values: NDArray[Any], stops: NDArray[np.float64]) -> NDArray[np.uin
     place = np.clip(np.nan_to_num(np.asarray(values, np.float64)), 0, 1) * (len(stops) - 1)
     low = np.minimum(place.astype(int), len(stops) - 2)
     share = (place - low)[..., None]
-    return np.rint(stops[low] * (1 - share) + stops[low + 1] * share).astype(np.uint8)
+    return np.asarray(np.rint(stops[low] * (1 - share) + stops[low + 1] * share), np.uint8)
 
 
 def stretched(values: NDArray[Any], top: float = 99.5) -> NDArray[np.float64]:
     """Return values brought to 0..1: 0 stays 0, the ``top`` percentile becomes 1."""
     finite = np.nan_to_num(np.asarray(values, np.float64), posinf=0, neginf=0)
     highest = float(np.percentile(finite, top)) if finite.size else 0.0
-    return np.clip(finite / highest, 0, 1) if highest > 0 else np.zeros_like(finite)
+    share = finite / highest if highest > 0 else np.zeros_like(finite)
+    return np.asarray(np.clip(share, 0, 1), np.float64)

@@ -69,8 +69,8 @@ def _best_place(
     for number, level in enumerate(levels):
         for raster in level.scores[0]:
             if raster.scores.size:
-                row, column = np.unravel_index(raster.scores.argmax(), raster.scores.shape)
-                places.append((float(raster.scores.max()), number, raster, int(row), int(column)))
+                y, x = np.unravel_index(raster.scores.argmax(), raster.scores.shape)
+                places.append((float(raster.scores.max()), number, raster, int(y), int(x)))
     _, number, raster, row, column = max(places, key=lambda place: place[0])
     return number, raster, row, column
 

@@ -163,5 +163,5 @@ def _spacing(centres: NDArray[np.float32]) -> tuple[int, int]:
     away = np.abs(centres - centres[0]).max(axis=1) > 0.5
     count = int(away.argmax()) if away.any() else len(centres)
     columns = np.unique(np.round(centres[:, 0]))
-    stride = int(round(float(np.diff(columns).min()))) if len(columns) > 1 else 1
+    stride = round(float(np.diff(columns).min())) if len(columns) > 1 else 1
     return max(stride, 1), count

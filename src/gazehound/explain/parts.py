@@ -118,8 +118,8 @@ def _deformations(component: Component, size: tuple[int, ...]) -> Any:
     canvas = Canvas((size[0], size[1]))
     canvas.filled((0, 0, size[1], size[0]), "#0b1020")
     half = SIDE / 2
-    costs = [_cost(weights.shape[:2], deformation)
-             for weights, deformation in zip(component.parts, component.deformations, strict=True)]  # fmt: skip
+    sides = component.parts.shape[1:3]
+    costs = [_cost(sides, deformation) for deformation in component.deformations]
     top = max(float(np.percentile(cost, 95)) for cost in costs) or 1.0
     for number, (cost, anchor) in enumerate(zip(costs, component.anchors, strict=True)):
         x, y = (float(v) * half for v in anchor)
@@ -162,7 +162,7 @@ def _placement(run: Run, step: PartsPlaced, component: Component) -> Panel:
             drawing.box(box, colour_of(number + 1), width=2, fill=0.12, title=title)
             middle = (box[:2] + box[2:]) / 2
             drawing.line(middle - move * cell / 2, middle, "#ffffff", width=2.5)
-            drawing.dot(*middle, colour_of(number + 1), radius=0.9)
+            drawing.dot(middle, colour_of(number + 1), radius=0.9)
     canvas.box(
         step.boxes[0] / step.magnify, "#ffffff", width=2, dash="5 4", title="the object's box"
     )

@@ -30,18 +30,18 @@ def panels(run: Run) -> list[Panel]:
     for row in range(min(strongest, MOST))[::-1]:
         colour = colour_of(row)
         title = f"{run.name(int(labels[row]))} {scores[row]:.2f}"
-        warm.dot(*places[row], colour, radius=1.1)
-        read.box(boxes[row], colour, width=2.2, title=title).dot(*places[row], colour, radius=0.9)
+        warm.dot(places[row], colour, radius=1.1)
+        read.box(boxes[row], colour, width=2.2, title=title).dot(places[row], colour, radius=0.9)
         read.line(places[row], boxes[row, :2], colour, width=1, opacity=0.7)
         read.line(places[row], boxes[row, 2:], colour, width=1, opacity=0.7)
     return [
         Panel(
             "peaks",
             "The heatmap and its peaks",
-            "Each class has a map that says how likely a cell is the centre of an object; a cell that is no "
-            "smaller than its eight neighbours is a peak, and a peak is a detection (Zhou et al. 2019, "
-            "Objects as Points, section 4). Size and offset are read from that one cell, so nothing has to be "
-            "suppressed afterwards.",
+            "Each class has a map that says how likely a cell is the centre of an object; a cell that is "
+            "no smaller than its eight neighbours is a peak, and a peak is a detection (Zhou et al. 2019, "
+            "Objects as Points, section 4). Size and offset are read from that one cell, so nothing has "
+            "to be suppressed afterwards.",
             (
                 Figure(warm.svg("heatmap"), f"The heatmap, {width} x {values.shape[1]} cells",
                        "The highest of all classes; dots are peaks."),

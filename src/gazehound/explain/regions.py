@@ -77,13 +77,13 @@ def _hierarchy(run: Run, step: Searched) -> list[Panel]:
             "superpixels",
             "Superpixels and how they merge",
             "The picture falls into superpixels whose inner differences are smaller than those to their "
-            "neighbours (Felzenszwalb and Huttenlocher 2004); then the two most similar neighbours merge, again "
-            "and again, by colour, texture, size and fill (Uijlings et al. 2013, equations 2 to 6). Objects of "
-            "all sizes appear as some region on the way, which is why no window has to slide.",
+            "neighbours (Felzenszwalb and Huttenlocher 2004). Then the two most similar neighbours merge, "
+            "again and again, by colour, texture, size and fill (Uijlings et al. 2013, equations 2 to 6): "
+            "objects of all sizes appear as some region on the way, and no window has to slide.",
             tuple(figures),
             {"superpixels": count, "regions": regions, "hierarchies": len(step.hierarchies)},
-            f"{len(step.hierarchies)} such hierarchies were grown, in several colour spaces, scales and measures "
-            f"of similarity, with {sum(regions):,} regions in all; the first is drawn.",
+            f"{len(step.hierarchies)} such hierarchies were grown, in several colour spaces, scales and "
+            f"measures of similarity, with {sum(regions):,} regions in all; the first is drawn.",
         )
     ]
 
@@ -179,16 +179,19 @@ def _bins(run: Run) -> list[Panel]:
     stride = step.pool.strides[int(step.pool.levels(step.boxes)[0, row])]
     pooled = strength(step.features[row])
     size = step.pool.size
-    aligned = isinstance(step.pool.pool, RoIAlign)
+    pool = step.pool.pool
+    aligned = isinstance(pool, RoIAlign)
     inside = host(step.boxes)[0, row].astype(np.float64)
     edges = _edges(inside, stride, size, aligned)
     view = run.to_image(_grown(inside, 0.3)[None])[0]
     canvas = Canvas(run.size, view).photo(0.15)
     _cells(run, canvas, inside, stride)
     _grid(run, canvas, edges)
-    samples = _samples(step.pool.pool, inside, stride, size) if aligned else np.zeros((0, 2))
+    samples = np.zeros((0, 2))
+    if isinstance(pool, RoIAlign):
+        samples = _samples(pool, inside, stride, size)
     for x, y in run.to_image(np.tile(samples[:SAMPLES], 2))[:, :2]:
-        canvas.dot(x, y, "#ffffff", radius=0.45)
+        canvas.dot((x, y), "#ffffff", radius=0.45)
     canvas.box(boxes[row], KEPT, width=2.5)
     shown = Canvas((size, size)).image(heat(stretched(pooled)))
     return [

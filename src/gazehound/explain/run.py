@@ -76,7 +76,7 @@ class Run:
         """Return the ``xyxy`` of the whole network input, padding too, in pixels of the picture."""
         inferred = self.inferred
         height, width = inferred.batch.images.shape[-2:] if inferred else self.size
-        return self.to_image(np.array([[0, 0, width, height]]))[0]
+        return self.to_image(np.array([[0, 0, width, height]])).reshape(4)
 
     @property
     def best(self) -> NDArray[np.int64]:

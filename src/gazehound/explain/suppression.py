@@ -21,7 +21,7 @@ from gazehound.watching import Merging, Suppression
 
 MOST = 300  # boxes drawn
 NAMED = 12  # boxes with a number beside them
-ROWS = 10  # of the table
+ROWS = 12  # of the table
 
 
 @dataclass(frozen=True)
@@ -206,23 +206,27 @@ def _who_dropped(run: Run, drop: Drop, rank: dict[int, int]) -> Any:
 
 
 def _table(run: Run, drop: Drop, rank: dict[int, int]) -> Table | None:
-    rows = np.flatnonzero(drop.by >= 0)
-    rows = rows[np.argsort(-drop.scores[rows], kind="stable")][:ROWS]
-    if not len(rows):
+    """Return what each of the best kept boxes dropped."""
+    if not (drop.by >= 0).any():
         return None
-    return Table(
-        ("dropped", "score", "by", "its score", "share covered" if drop.covered else "IoU"),
-        tuple(
+    rows = []
+    for row in drop.kept[:ROWS]:
+        own = np.flatnonzero(drop.by == row)
+        best = own[drop.scores[own].argmax()] if len(own) else -1
+        rows.append(
             (
+                f"#{rank[int(row)] + 1}",
                 run.name(int(drop.groups[row])),
                 f"{drop.scores[row]:.3f}",
-                f"#{rank[int(drop.by[row])] + 1}",
-                f"{drop.scores[drop.by[row]]:.3f}",
-                f"{drop.overlap[row]:.2f}",
+                f"{len(own):,}",
+                f"{drop.scores[best]:.3f}" if len(own) else "–",
+                f"{drop.overlap[best]:.2f}" if len(own) else "–",
+                f"{drop.overlap[own].min():.2f}" if len(own) else "–",
             )
-            for row in rows
-        ),
-    )
+        )
+    measure = "share covered" if drop.covered else "IoU"
+    head = ("kept", "class", "score", "dropped", "the best of them", f"its {measure}", "lowest")
+    return Table(head, tuple(rows))
 
 
 def _merging(run: Run, merges: Sequence[Merging]) -> Panel:
@@ -275,9 +279,8 @@ def _scatter(
         return []
     same = labels[:, None] == classes[None]
     best = np.where(same, pairwise(boxes.astype(np.float32), truths), 0.0).max(axis=1)
-    heights = np.clip(
-        scores if scores.min() >= 0 and scores.max() <= 1 else _strength(scores), 0, 1
-    )
+    sure = scores.min() >= 0 and scores.max() <= 1  # else they are margins
+    heights = scores if sure else _strength(scores)
     rows = np.argsort(-scores, kind="stable")[: 4 * MOST]
     lost, stay = rows[~kept[rows]], rows[kept[rows]]
     chart = unit_scatter(
@@ -288,7 +291,7 @@ def _scatter(
         "IoU with the truth of its class"
         if run.truths is not None
         else "IoU with the final detection",
-        "score",
+        "score" if sure else "margin, from the lowest to the highest",
         "score against overlap of every candidate",
     )
     canvas = _lost_truths(run, boxes, kept, labels)
@@ -301,7 +304,8 @@ def _scatter(
             "centre-ness of FCOS, the joint quality of GFL and PAA's IoU branch are answers to it.",
             (
                 Figure(chart, "Each dot is a candidate", "Upper right: sure and right. Upper left: sure "
-                       "and wrong. Lower right: well placed, but nobody will know."),
+                       "and wrong. Lower right: well placed, but nobody "
+                       f"will know.{_best_drawn(len(boxes))}"),
                 Figure(canvas, "The candidate of highest overlap, whatever its score",
                        "Dashed: the truth. Solid: the best candidate there was for it."),
             ),
@@ -310,6 +314,10 @@ def _scatter(
             legend=((KEPT, "kept"), (DROPPED, otherwise), (TRUTH, "truth")),
         )
     ]  # fmt: skip
+
+
+def _best_drawn(count: int) -> str:
+    return f" The {4 * MOST:,} best of {count:,} are drawn." if count > 4 * MOST else ""
 
 
 def _lost_truths(

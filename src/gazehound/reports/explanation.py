@@ -85,7 +85,10 @@ def _hero(explained: Explanation) -> Figure:
             text = f"{found.classes.names[label]} {found.scores[row]:.2f}"
             x, y = found.boxes[row, :2]
             canvas.label(x, y, text, colour_of(label), size=1.9)
-    words = f"{len(rows)} of {len(found)} detections are drawn, the best." if len(found) else (
-        "Nothing was found in this picture; the panels below show why."
-    )  # fmt: skip
+    if not len(found):
+        words = "Nothing was found in this picture; the panels below show why."
+    elif len(rows) == len(found):
+        words = ""
+    else:
+        words = f"The {len(rows)} best of {len(found)} detections are drawn."
     return Figure(canvas.svg("the picture with its detections"), "", words)
