@@ -9,6 +9,13 @@ from typing import Annotated
 import typer
 
 
+class Engine(StrEnum):
+    """Where the work is done."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 class Output(StrEnum):
     """What can be written."""
 
@@ -48,15 +55,27 @@ def predict(
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: where the model loads.")
     ] = None,
+    engine: Annotated[
+        Engine, typer.Option(help="ray: many workers, Parquet out, goes on where it stopped.")
+    ] = Engine.LOCAL,
 ) -> None:
     """Detect objects and write annotated pictures, videos or detection files.
 
     gazehound predict runs/cells/best.safetensors photos/ --score 0.5 --format images --format coco
     """
+    wanted = tuple(name.strip() for name in classes.split(",")) if classes else ()
+    if engine is Engine.RAY:
+        from gazehound.cli.bulk import BulkOptions, run_bulk
+        from gazehound.errors import ConfigError
+
+        if output:
+            raise ConfigError("--engine ray writes Parquet; leave --format out")
+        if run_bulk(sources, BulkOptions(model, score, out, wanted, batch, device)):
+            raise typer.Exit(1)
+        return
     from gazehound.cli.predicting import Options, run
 
     formats = tuple(dict.fromkeys(o.value for o in output or [Output.IMAGES]))
-    wanted = tuple(name.strip() for name in classes.split(",")) if classes else ()
     faults = run(Options(model, tuple(sources), score, formats, out, wanted, batch, device))
     if faults:
         raise typer.Exit(1)
