@@ -49,9 +49,7 @@ class ColourDetector:
         height, width = image.shape[:2]
         red, green, blue = (float(value) for value in image[0, 0])
         rows = np.float32([[0, 0, width, height], [red, green, red + 1, green + blue]])
-        found = Detections(
-            rows, np.float32([0.9, 0.4]), np.array([0, 2]), CLASSES, (height, width)
-        )
+        found = Detections(rows, np.float32([0.9, 0.4]), np.array([0, 2]), CLASSES, (height, width))
         return found.above(score)
 
 
@@ -82,9 +80,7 @@ class CrowdDetector:
     def _detect(self, image, score):
         found = candidates(*image.shape[:2]).above(score)
         if self.grouping == "nms":
-            found = found.select(
-                batched_nms(found.boxes, found.scores, found.labels, self.overlap)
-            )
+            found = found.select(batched_nms(found.boxes, found.scores, found.labels, self.overlap))
         return found.select(np.arange(min(self.limit, len(found))))
 
 

@@ -196,7 +196,9 @@ def spoken(client, head, *parts):
             line.sendall(part)
         response = http.client.HTTPResponse(line)
         response.begin()
-        return httpx.Response(response.status, headers=dict(response.headers), content=response.read())
+        return httpx.Response(
+            response.status, headers=dict(response.headers), content=response.read()
+        )
 
 
 def test_too_large_an_upload_of_unknown_length(client):
@@ -215,7 +217,9 @@ def bomb(width, height):
 
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     data = zlib.compress(bytes(min((width + 1) * height, 1_000_000)), 9)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    )
 
 
 def test_too_many_pixels_are_refused_before_they_are_decoded(client, monkeypatch):
@@ -343,7 +347,7 @@ def test_metrics_count_right(serve):
         client.get(f"/made-up-{k}")
     text = client.get("/metrics").text
     numbers = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-    requests = "gazehound_requests_total{{method=\"{}\",path=\"{}\",status=\"{}\"}}"
+    requests = 'gazehound_requests_total{{method="{}",path="{}",status="{}"}}'
     assert numbers[requests.format("POST", "/v1/detect", 200)] == "4.0"
     assert numbers[requests.format("POST", "/v1/detect", 500)] == "1.0"
     assert numbers[requests.format("POST", "/v1/detect", 422)] == "1.0"
