@@ -17,6 +17,7 @@ from gazehound.cli.predict import predict
 from gazehound.cli.serve import serve
 from gazehound.cli.train import train
 from gazehound.cli.train_classifier import train_classifier
+from gazehound.cli.tune import tune
 
 app = typer.Typer(
     name="gazehound",
@@ -47,6 +48,7 @@ def root(
 app.command()(demo)
 app.command()(train)
 app.command()(train_classifier)
+app.command()(tune)
 app.command()(predict)
 app.command()(evaluate)
 app.command()(explain)

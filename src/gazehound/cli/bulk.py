@@ -310,7 +310,7 @@ class Worker:
 
 def read(name: str) -> NDArray[np.uint8] | str:
     """Return the picture at an address, or the line that says why there is none."""
-    import fsspec  # type: ignore[import-untyped]
+    import fsspec
 
     try:
         with fsspec.open(name, "rb") as stream:

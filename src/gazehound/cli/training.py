@@ -26,6 +26,7 @@ from gazehound.metrics import Evaluation
 from gazehound.records import Detections, Sample
 from gazehound.reports.run import write_run_report
 from gazehound.training import run_folder
+from gazehound.training.callbacks import Watch
 from gazehound.training.evaluating import evaluate
 from gazehound.training.fit import fit, open_splits
 from gazehound.training.processes import from_first, join, leave
@@ -67,12 +68,22 @@ def plan(
         return make_recipe(changes, where="options")
     tables = {name: value for name, value in changes.items() if isinstance(value, Mapping)}
     base = read_recipe(file, **{n: v for n, v in changes.items() if n not in tables})
-    merged = {
-        "augment": vars(base.augment) | dict(tables.get("augment", {})),
-        "tune": vars(base.tune) | dict(tables.get("tune", {})),
-        "arguments": base.arguments | dict(tables.get("arguments", {})),
-    }
-    return make_recipe({**vars(base), **merged}, where="options")
+    return changed(base, tables)
+
+
+def changed(base: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """Return a recipe with some settings changed; of its tables, only the rows that are given.
+
+    Raises:
+        ConfigError: a name is unknown, or a value out of its range.
+    """
+    tables = ("augment", "tune", "arguments")
+    rows = {name: {**_rows(getattr(base, name)), **changes.get(name, {})} for name in tables}
+    return make_recipe({**vars(base), **changes, **rows}, where="options")
+
+
+def _rows(table: Any) -> dict[str, Any]:
+    return dict(table) if isinstance(table, Mapping) else dict(vars(table))
 
 
 def inherit(changes: Mapping[str, Any], file: Path | None) -> dict[str, Any]:
@@ -126,6 +137,7 @@ def train_on(
     *,
     resume: bool = False,
     console: Console | None = None,
+    watch: Watch | None = None,
 ) -> Trained:
     """Train on open data sets, evaluate, and write the run folder with its report.
 
@@ -161,6 +173,7 @@ def train_on(
             data=data,
             resume=resume,
             console=console,
+            watch=watch,
         )
         evaluation = task.evaluation
     trained = Trained(detector, folder, evaluation, val, time.monotonic() - began)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ from gazehound.training.run_folder import (
     replace_whole,
 )
 from gazehound.training.task import DetectionTask
+
+Watch = Callable[[int, Mapping[str, float | None]], bool]
+"""(epoch, COCO's numbers) -> whether the run should end."""
 
 
 def head_rate(trainer: Trainer) -> float:
@@ -187,6 +191,22 @@ class Recorder(Callback):
 
 CLOCK_STEPS = 50  # between two looks at the clock, where several processes share one
 SUMMARY = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+
+
+class Watcher(Callback):
+    """Tells somebody the scores of each evaluation and ends the run when they have seen enough.
+
+    Args:
+        watch: (epoch, COCO's numbers) -> whether to end; all processes ask it and must hear the same.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+
+    def on_train_epoch_end(self, trainer: Trainer, task: DetectionTask) -> None:  # type: ignore[override]
+        """Ask; runs before the recorder takes the scores away."""
+        if task.summary and self.watch(trainer.current_epoch, task.summary):
+            trainer.should_stop = True
 
 
 class Bar(Callback):

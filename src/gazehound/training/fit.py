@@ -33,7 +33,7 @@ from gazehound.errors import ConfigError, GazehoundError
 from gazehound.records import Batch
 from gazehound.training import machine, run_folder
 from gazehound.training.bad_batch import BadBatchKeeper
-from gazehound.training.callbacks import Bar, Recorder
+from gazehound.training.callbacks import Bar, Recorder, Watch, Watcher
 from gazehound.training.freezing import Freezing
 from gazehound.training.health import Health
 from gazehound.training.probing import fitting_batch, seconds_per_step, weights_without_gradient
@@ -103,6 +103,7 @@ def fit(
     data: tuple[Dataset, Dataset | None] | None = None,
     resume: bool = False,
     console: Console | None = None,
+    watch: Watch | None = None,
 ) -> DetectionTask:
     """Train a network by a recipe, and write the run folder.
 
@@ -116,6 +117,7 @@ def fit(
         data: training and validation sets that are open already.
         resume: go on with the run in ``out``.
         console: where to print.
+        watch: is told the scores of each evaluation, and says whether the run should end.
 
     Returns:
         The finished task; its ``evaluation`` is the last one.
@@ -126,7 +128,8 @@ def fit(
     """
     place = join()
     opened = data or open_splits(recipe)
-    return _fit(network, header, recipe, out, opened, resume, place.console(console), place)
+    told = place.console(console)
+    return _fit(network, header, recipe, out, opened, resume, told, watch, place)
 
 
 def _fit(
@@ -137,6 +140,7 @@ def _fit(
     data: tuple[Dataset, Dataset | None],
     resume: bool,
     console: Console,
+    watch: Watch | None,
     place: Processes,
 ) -> DetectionTask:
     train, val = data
@@ -172,7 +176,8 @@ def _fit(
 
     bar = Bar(console, len(order) * recipe.epochs)
     recorder = Recorder(out, header, recipe.checkpoint_minutes, recipe.patience)
-    callbacks = [freezing, Health(out, console, place), recorder, bar]
+    watcher = [] if watch is None else [Watcher(watch)]
+    callbacks = [freezing, Health(out, console, place), *watcher, recorder, bar]
     strategy = _strategy(task, samples, place)
     trainer = _trainer(recipe, out, callbacks, strategy, place)
     with warnings.catch_warnings():
