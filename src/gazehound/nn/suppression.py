@@ -15,7 +15,6 @@ from torch import Tensor
 from gazehound.boxes.arrays import is_traced
 from gazehound.boxes.nms import batched_nms
 
-
 SCHEMA = "(Tensor boxes, Tensor scores, Tensor groups, float iou_threshold, int limit) -> Tensor"
 
 
