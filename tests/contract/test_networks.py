@@ -12,6 +12,7 @@ from gazehound.checkpoints.rebuild import load, save
 from gazehound.data.batching import pad_targets
 from gazehound.data.shapes import shapes
 from gazehound.records import Classes, Targets
+from tests.learning import learn
 
 NETWORKS = [entry for entry in ENTRIES if entry.kind == "network" and entry.tiny is not None]
 SIZE = 128
@@ -23,13 +24,6 @@ LESSON = {
     "scale": (0.3, 0.6),
     "hidden": 0.2,
 }
-
-# Their lesson has not been run to its end yet: to be seen on a quiet machine before it may decide.
-UNSEEN = (
-    "faster_rcnn_r50_v2", "faster_rcnn_mobilenet", "faster_rcnn_c4", "faster_rcnn_dc5",
-    "cascade_rcnn_r50", "cascade_rpn_r50", "retinanet_r50_v2", "yolov3", "yolov4", "centernet_r18",
-    "efficientdet_d0", "centernet2_r18",
-)  # fmt: skip
 
 
 def tiny(entry, classes=("a", "b", "c"), size=SIZE):
@@ -153,28 +147,20 @@ def test_losses_do_not_depend_on_the_order_of_truths(model):
 @pytest.mark.parametrize("entry", NETWORKS, ids=lambda e: e.name)
 def test_learns_eight_images(entry):
     """Overfitting in bounded steps: a broken loss, assigner, coder or decoding cannot do this."""
-    if entry.name in UNSEEN:
-        pytest.skip("its lesson has not been run to its end yet")
     data = shapes(**{**LESSON, **entry.lesson})
     model = tiny(entry, data.classes.names, size=LESSON["size"][0])
-    network = model.detector.train()
+    network = model.detector
+    # a proposer's NMS lets second boxes through (0.7), which count as mistakes here
+    network.limits = dataclasses.replace(network.limits, iou=0.3)
     samples = [data[i] for i in range(len(data))]
     batch = network.preprocess.batch([s.image for s in samples])
     targets = pad_targets(
         [torch.from_numpy(s.boxes) for s in samples], [torch.from_numpy(s.labels) for s in samples]
     )
-    optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3)
-    rounds, length = 4, 60  # each round is warmed up and cooled down: it ends where a run would end
+    rounds, steps = 6, 40  # each round is warmed up and cooled down: it ends where a run would end
     for _ in range(rounds):
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=length)
-        for _ in range(length):
-            optimizer.zero_grad()
-            losses = network.losses(network(batch.images), targets)
-            torch.stack(list(losses.values())).sum().backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
-            optimizer.step()
-            schedule.step()
+        learn(network, batch.images, targets, steps, rate=4e-3)
         score = model.evaluate(data).coco().summary["AP50"]
         if score >= 0.95:
             return
-    pytest.fail(f"AP50 is {score:.3f} after {rounds * length} steps on the images it learned from")
+    pytest.fail(f"AP50 is {score:.3f} after {rounds * steps} steps on the images it learned from")

@@ -19,6 +19,7 @@ from gazehound.errors import ConfigError, DataError
 from gazehound.nn.heatmaps import point_targets
 from gazehound.nn.keypoints import joint_targets, snapped
 from gazehound.records import Classes, Sample
+from tests.learning import learn
 
 TINY = {"backbone": "resnet10t", "up": "plain", "widths": (48, 32, 32), "hidden": 32}
 PERSON = Classes(("person",))
@@ -135,18 +136,6 @@ def test_joints_snap_to_near_peaks_in_the_box_only():
     assert found[0, 0, 2].tolist() == [21, 21, 0]
 
 
-def learn(network, batch, steps, rate=3e-3):
-    optimizer = torch.optim.AdamW(network.parameters(), lr=rate)
-    history = []
-    for _ in range(steps):
-        optimizer.zero_grad()
-        losses = network.losses(network(batch.images), batch.targets)
-        history.append({name: float(loss.detach()) for name, loss in losses.items()})
-        sum(losses.values()).backward()
-        optimizer.step()
-    return history
-
-
 @pytest.mark.slow
 def test_pose_learns_two_figures():
     torch.manual_seed(0)
@@ -157,7 +146,7 @@ def test_pose_learns_two_figures():
     sample = person_sample()
     prepared = prepare_with(sample, network.reads, NO_AUGMENT, network.preprocess)
     batch = Collate(network.preprocess)([prepared, prepared])
-    history = learn(network, batch, 90)
+    history = learn(network, batch.images, batch.targets, 90, rate=3e-3)
     assert all(history[-1][name] < 0.5 * history[0][name] for name in history[0])
     found = network.predict([sample.image], score=0.3)[0]
     assert len(found) == 2
@@ -179,11 +168,12 @@ def test_3d_learns_kitti_frames(real_data):
     batch = Collate(network.preprocess)([samples[Draw(0, i)] for i in range(len(dataset))])
     assert set(batch.targets.extras) == {"alpha", "dimensions", "location"}
     assert batch.targets.extras["location"].isfinite().all(dim=2)[batch.targets.valid].all()
-    history = learn(network, batch, 60)
+    lesson = Collate(network.preprocess)([samples[Draw(0, 0)]])  # one pedestrian
+    history = learn(network, lesson.images, lesson.targets, 60, rate=3e-3)
     for name in ("heat", "depth", "dimensions", "orientation"):
         assert history[-1][name] < 0.5 * history[0][name], name
     found = network.predict([dataset[0].image], score=0.2)[0]
-    truth = dataset[0]  # one pedestrian
+    truth = dataset[0]
     best = found.extras["depth"][0], found.extras["alpha"][0]
     assert best[0] == pytest.approx(truth.extras["location"][0][2], rel=0.35)
     assert math.cos(best[1] - truth.extras["alpha"][0]) > 0.7
