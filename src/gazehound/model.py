@@ -23,11 +23,14 @@ from gazehound.checkpoints.native import Header
 from gazehound.checkpoints.published.store import weights_file
 from gazehound.data.images import read_image
 from gazehound.detectors.detector import Detector, Fittable
-from gazehound.errors import ConfigError
+from gazehound.errors import ConfigError, unknown_name
+from gazehound.export.passport import SUFFIXES
 from gazehound.records import Classes, Detections, Sample
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from gazehound.export.proof import Proof
 
     from gazehound.data import Dataset
     from gazehound.explain.panels import Explanation
@@ -153,6 +156,7 @@ class Model:
         Returns:
             This model, trained.
         """
+        self._need_checkpoint("trained")
         if isinstance(self.detector, Fittable):
             from gazehound.data import open_dataset
 
@@ -167,8 +171,49 @@ class Model:
 
     def save(self, file: str | Path) -> Path:
         """Write the native checkpoint; :func:`load` reads it back."""
+        self._need_checkpoint("saved")
         rebuild.save(file, self.detector, self.header)
         return Path(file)
+
+    def export(
+        self,
+        file: str | Path,
+        *,
+        nms: bool = False,
+        with_preprocessing: bool = False,
+        data: str | None = None,
+    ) -> Proof:
+        """Write ``.onnx``, OpenVINO's ``.xml`` or torch.export's ``.pt2``; a file that differs is not left.
+
+        Args:
+            file: its suffix is the format; :func:`load` reads it back.
+            nms: suppress inside the graph.
+            with_preprocessing: the graph takes pictures and gives boxes in their pixels.
+            data: prove it on the validation images of this data set; else on pictures of our own.
+
+        Returns:
+            How far the file's detections are from this model's.
+
+        Raises:
+            ExportError: this detector has no such graph, or the file does not find the same.
+        """
+        from gazehound.export.evidence import evidence_of
+        from gazehound.export.graph import Plan
+        from gazehound.export.write import Order, export
+
+        self._need_checkpoint("exported")
+        out = Path(file)
+        if out.suffix not in SUFFIXES:
+            raise unknown_name("suffix of an exported file", out.suffix, SUFFIXES)
+        order = Order(SUFFIXES[out.suffix], out, Plan(nms, with_preprocessing))
+        return export(self.detector, self.header, order, evidence_of(data, self.classes))[1]
+
+    def _need_checkpoint(self, verb: str) -> None:
+        """Raise ConfigError for a model that was loaded from an exported file."""
+        if hasattr(self.detector, "passport"):
+            raise ConfigError(
+                f"an exported file only predicts; the checkpoint that it was made from can be {verb}"
+            )
 
     def to(self, device: str) -> Model:
         """Move a network to a device (``cpu``, ``cuda``, ``cuda:1``, ``mps``); classical ones stay."""
@@ -192,7 +237,7 @@ def _pixels(image: Picture) -> NDArray[np.uint8]:
 
 
 def load(path_or_name: str | Path) -> Model:
-    """Load a trained model: a native checkpoint, or a name with bundled or published weights.
+    """Load a trained model: a native checkpoint, an exported file, or a name with trained weights.
 
     Published weights (``gazehound models`` lists them) are downloaded once, checked, converted and kept
     in this machine's cache; see ``docs/weights.md``.
@@ -202,6 +247,10 @@ def load(path_or_name: str | Path) -> Model:
         ConfigError: no file, and no name with trained weights.
     """
     path = Path(path_or_name)
+    if path.suffix in SUFFIXES:
+        from gazehound.export.runners import load_exported
+
+        return Model(*load_exported(path))
     if path.suffix == ".safetensors" or path.exists():
         return Model(*rebuild.load(path))
     return Model(*rebuild.load(weights_file(str(path_or_name))))

@@ -13,7 +13,7 @@ from gazehound.checkpoints.darknet_layers import layers_of
 from gazehound.checkpoints.darknet_weights import WeightsHeader, count_of, read_weights, to_bytes
 from gazehound.checkpoints.importing import import_file
 from gazehound.checkpoints.rebuild import build
-from gazehound.cli.exporting import export_model
+from gazehound.cli import export_work
 from gazehound.errors import CheckpointError, ConfigError
 from gazehound.records import Classes
 
@@ -256,7 +256,7 @@ def test_a_file_header_survives_the_commands_and_a_native_checkpoint(tmp_path):
         assert "out.names" in run("export", native, "--format", "darknet", "-o", out)
         assert out.read_bytes() == weights.read_bytes()
     with pytest.raises(ConfigError, match="unknown format 'darknett'; did you mean darknet"):
-        export_model(tmp_path / "m.safetensors", "darknett", out)
+        export_work.run(export_work.Options(native, "darknett", out))
 
 
 def test_own_anchors_masks_and_classes_come_from_the_cfg(tmp_path):

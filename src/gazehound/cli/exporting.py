@@ -1,4 +1,4 @@
-"""``gazehound export``: a trained model in the files of another project."""
+"""``gazehound export``: a trained model in the files of another runtime or project, with proof."""
 
 from __future__ import annotations
 
@@ -9,36 +9,61 @@ import typer
 
 
 def export_command(
-    model: Annotated[Path, typer.Argument(help="A native checkpoint.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],
-    form: Annotated[
-        str, typer.Option("--format", help="darknet: .weights, .cfg and .names of a YOLOv3 or v4.")
+    model: Annotated[
+        str, typer.Argument(metavar="CKPT", help="A native checkpoint, or a name with weights.")
     ],
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="onnx, openvino, torch-export; or darknet: .weights, .cfg and .names of a YOLOv3 or v4.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The file to write; default: beside the checkpoint."),
+    ] = None,
+    with_preprocessing: Annotated[
+        bool,
+        typer.Option(
+            "--with-preprocessing",
+            help="The graph takes pictures (uint8) and gives boxes in their pixels.",
+        ),
+    ] = False,
+    nms: Annotated[bool, typer.Option("--nms", help="Suppress inside the graph.")] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            "-d",
+            help="Prove it on these validation images (PATH or PATH:SPLIT), with mAP.",
+        ),
+    ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Quantise to 8-bit integers; says what that costs.")
+    ] = False,
+    calibration: Annotated[
+        str | None,
+        typer.Option(help="Pictures to learn the 8-bit ranges from: a data set or a folder."),
+    ] = None,
+    calibration_images: Annotated[
+        int, typer.Option(min=1, help="Of those, at most this many, evenly spread.")
+    ] = 64,
+    max_loss: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Refuse INT8 that loses more mAP (0..1).")
+    ] = None,
 ) -> None:
-    """Write a trained model in the form that other programs read.
+    """Write a trained model for another runtime, run the file, and keep it if it finds the same.
 
-    gazehound export MODEL.safetensors --format darknet --out yolov4-cells.weights
+    gazehound export runs/cells/best.safetensors --format onnx --nms --data cells
+
+    gazehound export runs/cells/best.safetensors --format openvino --int8 --calibration cells:train
     """
-    for file in export_model(model, form, out):
-        typer.echo(f"wrote {file}")
+    from gazehound.cli.export_work import Options, run
 
-
-def export_model(model: Path, form: str, out: Path) -> tuple[Path, ...]:
-    """Read the native checkpoint ``model`` and write it in another form.
-
-    Returns:
-        The files written.
-
-    Raises:
-        ConfigError: the form is unknown, or does not hold this detector.
-        CheckpointError: the checkpoint cannot be read, or the files not be written.
-    """
-    from gazehound.checkpoints.darknet import export_darknet
-    from gazehound.checkpoints.rebuild import load
-    from gazehound.errors import unknown_name
-
-    forms = {"darknet": export_darknet}
-    if form not in forms:
-        raise unknown_name("format", form, forms)
-    detector, header = load(model)
-    return forms[form](detector, header, out)
+    run(
+        Options(
+            model, form, out, with_preprocessing, nms, data, int8, calibration, calibration_images,
+            max_loss,
+        )
+    )  # fmt: skip

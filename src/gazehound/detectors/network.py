@@ -103,26 +103,42 @@ class Network(nn.Module):
 
     def restore(self, found: Found, batch: Batch, score: float | None = None) -> list[Detections]:
         """Cut the padding off and map the boxes back to the original images."""
-        valid = found.valid if score is None else found.valid & (found.scores >= score)
-        columns = (found.boxes, found.scores, found.labels, valid)
-        boxes, scores, labels, keep = (column.cpu().numpy() for column in columns)
-        extras = {name: column.float().cpu().numpy() for name, column in found.extras.items()}
-        ids: Sequence[int | str | None] = batch.image_ids or [None] * len(batch.geometry)
-        return [
-            Detections(
-                geometry.to_original(boxes[i][keep[i]]),
-                scores[i][keep[i]].astype(np.float32),
-                labels[i][keep[i]].astype(np.int64),
-                self.classes,
-                geometry.original,
-                image_id,
-                extras={
-                    name: _of_original(name, column[i][keep[i]], geometry)
-                    for name, column in extras.items()
-                },
-            )
-            for i, (geometry, image_id) in enumerate(zip(batch.geometry, ids, strict=True))
-        ]
+        return to_original(found, batch.geometry, self.classes, score, batch.image_ids)
+
+
+def to_original(
+    found: Found,
+    geometry: Sequence[Geometry],
+    classes: Classes,
+    score: float | None = None,
+    image_ids: Sequence[int | str] = (),
+) -> list[Detections]:
+    """Return what was found in a batch of network inputs as records of the original images.
+
+    Args:
+        found: padded, in pixels of the network input.
+        geometry: of each image.
+        classes: names and ids of the labels.
+        score: drop detections under it.
+        image_ids: of each image, if there are any.
+    """
+    valid = found.valid if score is None else found.valid & (found.scores >= score)
+    columns = (found.boxes, found.scores, found.labels, valid)
+    boxes, scores, labels, keep = (column.cpu().numpy() for column in columns)
+    extras = {name: column.float().cpu().numpy() for name, column in found.extras.items()}
+    ids: Sequence[int | str | None] = image_ids or [None] * len(geometry)
+    return [
+        Detections(
+            own.to_original(boxes[i][keep[i]]),
+            scores[i][keep[i]].astype(np.float32),
+            labels[i][keep[i]].astype(np.int64),
+            classes,
+            own.original,
+            image_id,
+            extras={n: _of_original(n, column[i][keep[i]], own) for n, column in extras.items()},
+        )
+        for i, (own, image_id) in enumerate(zip(geometry, ids, strict=True))
+    ]
 
 
 def _of_original(name: str, column: FloatArray, geometry: Geometry) -> FloatArray:
