@@ -6,7 +6,7 @@ import signal
 import socket
 from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gazehound.errors import ConfigError, GazehoundError, MissingDependency
 
@@ -23,7 +23,7 @@ BACKLOG = 1024  # connections that the system keeps while they are not yet accep
 
 def need_packages() -> None:
     """Raise MissingDependency where the extra ``serve`` is not installed."""
-    for package in ("fastapi", "multipart", "prometheus_client", "uvicorn"):
+    for package in ("fastapi", "prometheus_client", "python_multipart", "uvicorn"):
         try:
             __import__(package)
         except ImportError:
@@ -99,13 +99,20 @@ def listen_at(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
+        return _bound(socket.socket(family, kind, protocol), address)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"cannot listen at {host}, port {port}: {reason}") from None
+
+
+def _bound(listener: socket.socket, address: Any) -> socket.socket:
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
     return listener
 
 
