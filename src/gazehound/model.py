@@ -26,6 +26,7 @@ from gazehound.detectors.detector import Detector, Fittable
 from gazehound.errors import ConfigError, unknown_name
 from gazehound.export.passport import SUFFIXES
 from gazehound.records import Classes, Detections, Sample
+from gazehound.records.notebook import facts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,41 +65,81 @@ class Model:
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a str is a sequence of str
-        self, images: Picture, *, score: float | None = None, batch: int = ...
+        self,
+        images: Picture,
+        *,
+        score: float | None = None,
+        batch: int = ...,
+        tile: int | None = ...,
+        overlap: float = ...,
+        whole_image: bool = ...,
+        tta: bool = ...,
     ) -> Detections: ...
     @overload
     def predict(
-        self, images: Sequence[Picture], *, score: float | None = None, batch: int = ...
+        self,
+        images: Sequence[Picture],
+        *,
+        score: float | None = None,
+        batch: int = ...,
+        tile: int | None = ...,
+        overlap: float = ...,
+        whole_image: bool = ...,
+        tta: bool = ...,
     ) -> list[Detections]: ...
     def predict(
-        self, images: Picture | Sequence[Picture], *, score: float | None = None, batch: int = 1
+        self,
+        images: Picture | Sequence[Picture],
+        *,
+        score: float | None = None,
+        batch: int = 1,
+        tile: int | None = None,
+        overlap: float = 0.2,
+        whole_image: bool = True,
+        tta: bool = False,
     ) -> Detections | list[Detections]:
         """Detect objects.
 
         Args:
             images: one image or a list: arrays (H, W, 3) uint8 RGB, or paths.
             score: lowest score kept; ``None`` keeps what the detector keeps.
-            batch: images that go through a network together.
+            batch: images (or tiles) that go through a network together.
+            tile: look at large images in tiles of this side, pixels.
+            overlap: share of a tile that its neighbour sees, too.
+            whole_image: look at the whole image as well as at its tiles.
+            tta: look at mirror images and at other sizes, too, and average.
 
         Returns:
             One record for one image, a list for a list; boxes in pixels of each original image.
 
         Raises:
             ImageError: a file cannot be read.
-            ConfigError: an array is not (H, W, 3) uint8.
+            ConfigError: an array is not (H, W, 3) uint8, or a value is out of its range.
         """
+        looking = _looking(self.detector, batch, tile, overlap, whole_image, tta)
         if isinstance(images, str | Path | np.ndarray):
-            return self.predict([images], score=score)[0]
-        return [found for chunk in self._chunks(images, batch, score) for found in chunk]
+            return next(_chunks(looking, [images], 1, score))[0]
+        return [found for chunk in _chunks(looking, images, batch, score) for found in chunk]
 
-    def _chunks(
-        self, images: Sequence[Picture], batch: int, score: float | None
-    ) -> Iterator[list[Detections]]:
-        for start in range(0, len(images), max(1, batch)):
-            chosen = images[start : start + max(1, batch)]
-            found = self.detector.predict([_pixels(image) for image in chosen], score=score)
-            files = [str(i) if isinstance(i, str | Path) else "" for i in chosen]
-            yield [replace(f, file=file) for f, file in zip(found, files, strict=True)]
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: a table of what this model is."""
+        notes = self.header.notes
+        return facts(
+            {
+                "model": self.name,
+                "classes": f"{len(self.classes)}: {', '.join(self.classes.names[:10])}"
+                + (", ..." if len(self.classes) > 10 else ""),
+                **({"parameters": _count(self.detector)} if _count(self.detector) else {}),
+                **{k: v for k, v in self.header.arguments.items() if v is not None},
+                **{k: v for k, v in notes.items() if isinstance(v, str | int | float)},
+                **{
+                    f"{k} {m}": n
+                    for k, v in notes.items()
+                    if isinstance(v, dict)
+                    for m, n in v.items()
+                },
+            }
+        )
 
     def evaluate(self, dataset: Dataset, *, batch: int = 1, progress: bool = False) -> Evaluation:
         """Detect on every image of a data set and compare with its truths.
@@ -224,6 +265,38 @@ class Model:
                 reason = str(error).splitlines()[0]
                 raise ConfigError(f"device '{device}' cannot be used here: {reason}") from None
         return self
+
+
+def _looking(
+    detector: Detector, batch: int, tile: int | None, overlap: float, whole_image: bool, tta: bool
+) -> Detector:
+    """Return a detector that looks more often, where that is asked for."""
+    if tta:
+        from gazehound.detectors.augmented import Augmented
+
+        detector = Augmented(detector)
+    if tile is not None:
+        from gazehound.detectors.tiled import Tiled
+
+        detector = Tiled(detector, tile, overlap, whole=whole_image, batch=batch)
+    return detector
+
+
+def _chunks(
+    detector: Detector, images: Sequence[Picture], batch: int, score: float | None
+) -> Iterator[list[Detections]]:
+    for start in range(0, len(images), max(1, batch)):
+        chosen = images[start : start + max(1, batch)]
+        found = detector.predict([_pixels(image) for image in chosen], score=score)
+        files = [str(i) if isinstance(i, str | Path) else "" for i in chosen]
+        yield [replace(f, file=file) for f, file in zip(found, files, strict=True)]
+
+
+def _count(detector: Detector) -> str:
+    """Return the number of a network's weights in words; nothing for other detectors."""
+    if not hasattr(detector, "parameters"):
+        return ""
+    return f"{sum(p.numel() for p in detector.parameters()) / 1e6:.2f} million"
 
 
 def _pixels(image: Picture) -> NDArray[np.uint8]:

@@ -24,11 +24,33 @@ class Output(StrEnum):
     YOLO = "yolo"
     VOC = "voc"
     CSV = "csv"
+    PARQUET = "parquet"
+
+
+Tile = Annotated[
+    int | None,
+    typer.Option(min=1, help="Look at large pictures in tiles of this side, pixels: 640."),
+]
+Overlap = Annotated[
+    float, typer.Option(min=0, max=0.95, help="Share of a tile that its neighbour sees, too.")
+]
+WholeImage = Annotated[
+    bool, typer.Option(help="Look at the whole picture as well as at its tiles.")
+]
+Tta = Annotated[
+    bool, typer.Option("--tta", help="Look at mirror images and other sizes, too: six looks.")
+]
+Track = Annotated[
+    bool, typer.Option("--track", help="Follow objects through videos; every one has its id.")
+]
 
 
 def predict(
     model: Annotated[
-        str, typer.Argument(help="A checkpoint (.safetensors), or a name with bundled weights.")
+        str,
+        typer.Argument(
+            help="A checkpoint (.safetensors), or a name (gazehound models lists them)."
+        ),
     ],
     sources: Annotated[
         list[str],
@@ -58,10 +80,17 @@ def predict(
     engine: Annotated[
         Engine, typer.Option(help="ray: many workers, Parquet out, goes on where it stopped.")
     ] = Engine.LOCAL,
+    tile: Tile = None,
+    overlap: Overlap = 0.2,
+    whole_image: WholeImage = True,
+    tta: Tta = False,
+    track: Track = False,
 ) -> None:
     """Detect objects and write annotated pictures, videos or detection files.
 
     gazehound predict runs/cells/best.safetensors photos/ --score 0.5 --format images --format coco
+    gazehound predict yolox_s street.mp4 --track --format images --format parquet
+    gazehound predict retinanet_r50_v2 aerial/ --tile 640 --overlap 0.2
     """
     wanted = tuple(name.strip() for name in classes.split(",")) if classes else ()
     if engine is Engine.RAY:
@@ -70,12 +99,15 @@ def predict(
 
         if output:
             raise ConfigError("--engine ray writes Parquet; leave --format out")
+        if tile is not None or tta or track:
+            raise ConfigError("--engine ray goes without --tile, --tta and --track")
         if run_bulk(sources, BulkOptions(model, score, out, wanted, batch, device)):
             raise typer.Exit(1)
         return
     from gazehound.cli.predicting import Options, run
 
     formats = tuple(dict.fromkeys(o.value for o in output or [Output.IMAGES]))
-    faults = run(Options(model, tuple(sources), score, formats, out, wanted, batch, device))
+    files = (model, tuple(sources), score, formats, out, wanted)
+    faults = run(Options(*files, batch, device, tile, overlap, whole_image, tta, track))
     if faults:
         raise typer.Exit(1)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from gazehound.adapters.detections import write_detections
 from gazehound.data.sources import Frame, Kind, Source, find_sources, frames
 from gazehound.errors import GazehoundError, ImageError, unknown_name
-from gazehound.records import Classes, Detections
+from gazehound.features.tracking import Tracker
+from gazehound.records import TRACK, UNTRACKED, Classes, Detections
 from gazehound.reports.drawing import draw_detections
 from gazehound.reports.video import VideoWriter
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from gazehound.model import Model
 
 BAR_FROM = 5  # sources, or one video
+LOWEST_TRACKED = 0.1  # scores down to which a track is continued
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,22 @@ class Options:
     classes: tuple[str, ...] = ()
     batch: int = 1
     device: str | None = None
+    tile: int | None = None
+    overlap: float = 0.2
+    whole_image: bool = True
+    tta: bool = False
+    track: bool = False
+
+    @property
+    def looks(self) -> dict[str, Any]:
+        """Return how the model looks at each picture, as arguments of ``Model.predict``."""
+        tiles = {"tile": self.tile, "overlap": self.overlap, "whole_image": self.whole_image}
+        return (tiles if self.tile is not None else {}) | ({"tta": True} if self.tta else {})
+
+    @property
+    def lowest(self) -> float:
+        """Return the lowest score that is asked for: tracking continues tracks with lower ones."""
+        return min(self.score, LOWEST_TRACKED) if self.track else self.score
 
 
 @dataclass
@@ -54,6 +72,7 @@ class _Film:
     frames: int = 0
     seconds: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
+    tracks: set[int] = field(default_factory=set)
 
 
 @dataclass
@@ -69,11 +88,27 @@ class _Run:
     pictures: int = 0
     seconds: float = 0.0
     film: _Film | None = None
+    tracker: Tracker | None = None
+    tracked: Source | None = None
 
     def fault(self, line: str) -> None:
         """Report a fault at once and remember it."""
         self.faults.append(line)
         Console(stderr=True).print(f"gazehound: {escape(line)}", highlight=False, soft_wrap=True)
+
+    def follow(self, frame: Frame, found: Detections) -> Detections:
+        """Give the objects of a film their ids; a picture has none."""
+        if not self.options.track:
+            return found
+        if frame.time is None:
+            return found.above(self.options.score)
+        if self.tracker is None or self.tracked is not frame.source:
+            high = max(self.options.score, LOWEST_TRACKED)
+            second = max(1, round(frame.rate or 30))
+            self.tracker, self.tracked = Tracker(high, LOWEST_TRACKED, buffer=second), frame.source
+        followed = self.tracker.update(found)
+        kept = (followed.scores >= self.options.score) | (followed.extras[TRACK] != UNTRACKED)
+        return followed.select(kept)
 
     def take(self, frame: Frame, found: Detections, seconds: float) -> None:
         """Count, keep, draw and report the detections of one frame."""
@@ -89,6 +124,8 @@ class _Run:
         picture = draw_detections(frame.image, found) if "images" in self.options.formats else None
         if frame.time is not None:
             self._take_moving(frame, picture, counts, seconds)
+            if self.film is not None and TRACK in found.extras:
+                self.film.tracks |= set(found.extras[TRACK].tolist()) - {UNTRACKED}
             return
         if picture is not None:
             _save(picture, _target(self.options.out, frame.source, ".jpg"))
@@ -117,7 +154,8 @@ class _Run:
         if film.writer is not None:
             film.writer.close()
         each = film.seconds / film.frames
-        self._line(film.source.path, f"{film.frames} frames", film.counts, each)
+        tracks = f", {len(film.tracks)} tracks" if self.options.track else ""
+        self._line(film.source.path, f"{film.frames} frames{tracks}", film.counts, each)
 
     def _line(self, name: str, what: str, counts: Counter[str], seconds: float) -> None:
         self.console.print(
@@ -149,6 +187,14 @@ def run(options: Options, console: Console | None = None) -> list[str]:
         work.fault(fault)
     for note in found.notes:
         console.print(f"[yellow]note[/] {escape(note)}", highlight=False, soft_wrap=True)
+    still = sum(source.kind in (Kind.IMAGE, Kind.STDIN) for source in found.sources)
+    if options.track and still:
+        console.print(
+            f"[yellow]note[/] --track follows objects through videos and cameras; {still} of the sources "
+            "are pictures, which have no tracks",
+            highlight=False,
+            soft_wrap=True,
+        )
     if found.sources:
         _detect(work, model, found.sources, labels)
         _finish(work, model.classes)
@@ -199,13 +245,16 @@ def _stream(work: _Run, sources: Sequence[Source], advance: Callable[[], None]) 
 def _predict(work: _Run, model: Model, batch: Sequence[Frame], labels: list[int]) -> None:
     started = time.perf_counter()
     found = model.predict(
-        [frame.image for frame in batch], score=work.options.score, batch=len(batch)
+        [frame.image for frame in batch],
+        score=work.options.lowest,
+        batch=len(batch),
+        **work.options.looks,
     )
     seconds = (time.perf_counter() - started) / len(batch)
     for frame, record in zip(batch, found, strict=True):
         chosen = record.select(np.isin(record.labels, labels)) if labels else record
         file = f"{_name(frame)}.jpg" if frame.time is not None else frame.source.path
-        work.take(frame, replace(chosen, file=file), seconds)
+        work.take(frame, work.follow(frame, replace(chosen, file=file)), seconds)
 
 
 def _finish(work: _Run, classes: Classes) -> None:

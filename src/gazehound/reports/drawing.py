@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from gazehound.errors import ConfigError
-from gazehound.records import Classes, Detections, FloatArray, Sample
+from gazehound.records import TRACK, UNTRACKED, Classes, Detections, FloatArray, Sample
 
 Colour = tuple[int, int, int]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -45,6 +45,8 @@ class Layer:
         scores: (N,), or ``None`` for truths.
         dashed: draw dashed lines.
         colours: one for each box; default that of its class.
+        ids: (N,) of the objects that boxes belong to, :data:`UNTRACKED` for none; written before the
+            names.
     """
 
     boxes: FloatArray
@@ -53,10 +55,11 @@ class Layer:
     scores: NDArray[np.float32] | None = None
     dashed: bool = False
     colours: Sequence[Colour] | None = None
+    ids: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.boxes)
-        for name in ("labels", "scores", "colours"):
+        for name in ("labels", "scores", "colours", "ids"):
             column = getattr(self, name)
             if column is not None and len(column) != count:
                 raise ConfigError(
@@ -65,8 +68,15 @@ class Layer:
 
     @classmethod
     def of_detections(cls, found: Detections) -> Layer:
-        """Return predictions as solid boxes with scores."""
-        return cls(found.boxes, found.labels, found.classes, found.scores)
+        """Return predictions as solid boxes with scores; what is tracked has id and colour of its own."""
+        ids = found.extras.get(TRACK)
+        colours = None
+        if ids is not None:
+            colours = [
+                colour_of(int(label if track == UNTRACKED else track - 1))
+                for label, track in zip(found.labels, ids, strict=True)
+            ]
+        return cls(found.boxes, found.labels, found.classes, found.scores, colours=colours, ids=ids)
 
     @classmethod
     def of_truths(cls, sample: Sample, classes: Classes) -> Layer:
@@ -131,6 +141,8 @@ def _colour(layer: Layer, k: int) -> Colour:
 
 def _text(layer: Layer, k: int) -> str:
     name = layer.classes.names[int(layer.labels[k])]
+    if layer.ids is not None and layer.ids[k] != UNTRACKED:
+        name = f"#{layer.ids[k]} {name}"
     return name if layer.scores is None else f"{name} {100 * float(layer.scores[k]):.0f}%"
 
 
