@@ -16,7 +16,9 @@ sys.path.insert(0, sys.argv[1])
 from stubs import HEADER, MoodyDetector
 from gazehound.serve.running import run
 from gazehound.serve.settings import Settings
-run(MoodyDetector(seconds=1.0), HEADER, Settings(), port=0, started=lambda url: print(url, flush=True))
+def started(url):
+    print(url, "torch" in sys.modules, flush=True)
+run(MoodyDetector(seconds=1.0), HEADER, Settings(), port=0, started=started)
 """
 
 
@@ -32,7 +34,9 @@ def process():
 
 
 def test_requests_in_work_are_finished(process):
-    host, port = process.stdout.readline().strip().removeprefix("http://").split(":")
+    url, torch_is_loaded = process.stdout.readline().split()
+    assert torch_is_loaded == "False"  # a classical detector needs none to be served
+    host, port = url.removeprefix("http://").split(":")
     slow, watch = (http.client.HTTPConnection(host, int(port), timeout=30) for _ in range(2))
     slow.request("POST", "/v1/detect", png(plain((0, 255, 0))))
     while True:  # until the request is in work
