@@ -29,6 +29,7 @@ from gazehound.data.preprocess import Preprocess
 from gazehound.detectors.network import Network
 from gazehound.errors import ConfigError
 from gazehound.nn.anchor_cells import AnchorCells, CellOutputs
+from gazehound.nn.assigners.assigner import Predictions
 from gazehound.nn.assigners.assignment import Assignment
 from gazehound.nn.assigners.ratio import Claims, RatioAssigner
 from gazehound.nn.cell_coders import BoundedCellCoder
@@ -142,13 +143,18 @@ class YOLOv5(Network):
         keep = claims.valid[..., None]  # elsewhere the anchor stands in for both: no stray gradient
         return ciou(boxes.where(keep, anchors), truths.where(keep, anchors)), numbers[..., 5:]
 
+    def predictions(self, outputs: CellOutputs) -> Predictions:
+        """Return class logits, decoded boxes and objectness of all anchors."""
+        cells = outputs.cells
+        boxes = self.coder.decode(outputs.boxes, cells.boxes, cells.stride)
+        return Predictions(outputs.logits, boxes, outputs.objectness)
+
     def decode(self, outputs: CellOutputs, sizes: Float[Tensor, "B 2"]) -> Found:
         """Score classes times objectness, keep the best per level, clip, suppress per class."""
-        cells = outputs.cells
-        scores = torch.sigmoid(outputs.logits) * torch.sigmoid(outputs.objectness)[..., None]
-        found, pairs = best_per_level(scores, cells.lengths, self.limits)
-        boxes = self.coder.decode(outputs.boxes, cells.boxes, cells.stride)
-        return keep_decoded(found, pairs, boxes, len(self.classes), sizes, self.limits)
+        said = self.predictions(outputs)
+        scores = torch.sigmoid(said.logits) * torch.sigmoid(outputs.objectness)[..., None]
+        found, pairs = best_per_level(scores, outputs.cells.lengths, self.limits)
+        return keep_decoded(found, pairs, said.boxes, len(self.classes), sizes, self.limits)
 
     def look_at(self, shapes: NDArray[np.float32]) -> str:
         """Check the anchors against the box shapes of a training set; learn others if they miss too many.

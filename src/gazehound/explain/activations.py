@@ -23,8 +23,9 @@ def panels(run: Run) -> list[Panel]:
     out = [_panel(run, first, parts[first], "activations", "What the backbone sees", _BACKBONE)]
     pyramids = [name for name in rest if not name[-1].isdigit()]
     if pyramids:
-        last = pyramids[-1]
-        out.append(_panel(run, last, parts[last], "pyramid", "The pyramid's activations", _PYRAMID))
+        last = parts[pyramids[-1]]
+        title, text = _PYRAMID if len(last) > 1 else _MAP
+        out.append(_panel(run, pyramids[-1], last, "pyramid", title, text))
     return out
 
 
@@ -33,10 +34,17 @@ _BACKBONE = (
     "has seen most of the picture for each of its cells and answers to parts and wholes. What is bright "
     "is not yet an object: only what the later layers make of it decides."
 )
+_MAP = (
+    "The map that the heads read",
+    "Everything that follows is read from this one map, which must know what is there and where at once. "
+    "Networks that predict at points bring coarse maps up to a fine one again, so that small objects keep "
+    "centres of their own (Zhou et al. 2019, Objects as Points, section 5).",
+)
 _PYRAMID = (
+    "The pyramid's activations",
     "A neck hands what the coarse maps know down to the fine ones, so that every level knows both what and "
     "where (Lin et al. 2017, Feature Pyramid Networks, figure 3). Small objects should now stand out on "
-    "the fine levels and large ones on the coarse levels; one square is one cell."
+    "the fine levels and large ones on the coarse levels; one square is one cell.",
 )
 
 

@@ -169,7 +169,7 @@ def compared(match: Matched) -> list[tuple[str, Assignment | None, str, bool]]:
         for name, make, reads, words in SIDE_BY_SIDE:
             assigner = make()
             if type(match.assigner) is type(assigner):
-                out.append((name, match.result, words, True))
+                out.append((name, match.result, _own_words(match, words), True))
             elif not match.even or (reads and match.predictions is None):
                 out.append((name, None, words, False))
             else:
@@ -178,6 +178,17 @@ def compared(match: Matched) -> list[tuple[str, Assignment | None, str, bool]]:
     if not any(own for *_, own in out):
         out.insert(0, (match.name, match.result, "The rule that this detector learns by.", True))
     return out
+
+
+def _own_words(match: Matched, words: str) -> str:
+    """Return what the detector's own assigner does; of thresholds, its own ones."""
+    if not isinstance(match.assigner, MaxIoUAssigner):
+        return words
+    best = ", and each object's best" if match.assigner.keep_best else ""
+    return (
+        f"IoU of {match.assigner.positive:g} and more{best}; background under "
+        f"{match.assigner.negative:g} (Ren et al. 2015)."
+    )
 
 
 def _side_by_side(run: Run, match: Matched) -> Panel:

@@ -60,4 +60,4 @@ def explain(
     """
     run = watched(detector, image, truths)
     panels = [panel for part in PARTS for panel in part(run)]
-    return Explanation(name or type(detector).__name__, image, run.found, truths, panels)
+    return Explanation(name or type(detector).__name__, image, run.found, run.best, truths, panels)

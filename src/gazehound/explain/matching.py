@@ -39,6 +39,15 @@ class Matching(Protocol):
 
 
 @runtime_checkable
+class Predicting(Protocol):
+    """A network whose assigner goes by boxes alone, but that can say what it predicts."""
+
+    def predictions(self, outputs: Any) -> Predictions:
+        """Return what the outputs say at each candidate."""
+        ...
+
+
+@runtime_checkable
 class Proposing(Assigning, Protocol):
     """The first stage of a network of two."""
 
@@ -109,6 +118,8 @@ def matched(run: Run) -> Matched | None:
                 return None
             answer = owner.match(outputs, targets)
         predictions = next((a for a in asked if isinstance(a, Predictions)), None)
+        if predictions is None and isinstance(owner, Predicting):
+            predictions = owner.predictions(outputs)
         if isinstance(outputs, AnchorOutputs) and hasattr(owner, "coder"):
             boxes = owner.coder.decode(outputs.deltas[:, :, 0].float(), outputs.anchors)
             predictions = Predictions(outputs.objectness[..., None], boxes)

@@ -77,6 +77,7 @@ class Explanation:
         name: of the detector.
         image: (H, W, 3) uint8 RGB.
         found: what it detected.
+        best: rows of ``found`` that are worth drawing.
         truths: what is there, if somebody said so.
         panels: the steps, in their order.
     """
@@ -84,6 +85,7 @@ class Explanation:
     name: str
     image: NDArray[np.uint8]
     found: Detections
+    best: NDArray[np.int64]
     truths: Sample | None
     panels: Sequence[Panel]
 

@@ -25,7 +25,9 @@ def panels(run: Run) -> list[Panel]:
     points = np.stack([cells % width, cells // width], axis=1) * step.stride + step.stride / 2
     places = run.to_image(np.tile(points, 2))[:, :2]
     strongest = int((scores >= SHOWN).sum()) or min(5, len(scores))
-    warm = run.canvas().photo().image(heat(values.max(axis=0)), run.input_box, opacity=0.8)
+    best = values.max(axis=0)
+    top = max(float(best.max(initial=0.0)), 1e-6)
+    warm = run.canvas().photo().image(heat(best / top), run.input_box, opacity=0.8)
     read = run.canvas().photo(0.3)
     for row in range(min(strongest, MOST))[::-1]:
         colour = colour_of(row)
@@ -44,7 +46,7 @@ def panels(run: Run) -> list[Panel]:
             "to be suppressed afterwards.",
             (
                 Figure(warm.svg("heatmap"), f"The heatmap, {width} x {values.shape[1]} cells",
-                       "The highest of all classes; dots are peaks."),
+                       f"The highest of all classes, at most {top:.2f} here; dots are peaks."),
                 Figure(read.svg("peaks and what is read there"), "What is read at each peak",
                        f"{strongest} of {len(scores)} peaks are drawn, the best; "
                        "lines lead from the centre to the corners."),

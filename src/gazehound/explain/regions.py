@@ -138,6 +138,12 @@ def _proposals(run: Run, boxes: NDArray[np.float64], learned: bool) -> Panel:
         else "Every region of every hierarchy gives a box; early mergers and late ones are mixed by a random "
         "factor, so that large and small ones come early (Uijlings et al. 2013, section 3.3)."
     )
+    remembered = not learned and not run.shown(Searched)
+    notes = [run.objects_are] if table and run.objects_are else []
+    if remembered:
+        notes.append(
+            "They were remembered from an earlier look at this picture, so their making is not drawn."
+        )
     return Panel(
         "proposals",
         "Proposals",
@@ -145,7 +151,7 @@ def _proposals(run: Run, boxes: NDArray[np.float64], learned: bool) -> Panel:
         "matters here, not precision.",
         tuple(figures),
         values,
-        run.objects_are if table else "",
+        " ".join(notes),
         table=table,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,7 +19,7 @@ from gazehound.records import Detections, Geometry, Sample
 from gazehound.watching import watch
 
 SHOWN = 0.3  # detections from this score on are drawn by themselves
-FEW = 5  # so many are drawn where none reaches it
+FEW, MOST = 5, 50  # so many are drawn where none reaches it, and so many at most
 
 Step = TypeVar("Step")
 
@@ -82,7 +82,7 @@ class Run:
     def best(self) -> NDArray[np.int64]:
         """Return the rows of the detections worth drawing, best first."""
         rows = np.flatnonzero(self.found.scores >= SHOWN)
-        return rows if len(rows) else np.arange(min(FEW, len(self.found)))
+        return rows[:MOST] if len(rows) else np.arange(min(FEW, len(self.found)))
 
     @property
     def objects(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -124,7 +124,21 @@ def watched(detector: Detector, image: NDArray[np.uint8], truths: Sample | None)
     """Let a detector predict on a picture, once, and keep every step that it shows."""
     with _recorded(detector) as maps, watch() as steps:
         (found,) = detector.predict([image])
-    return Run(detector, image, found, truths, steps, maps)
+    run = Run(detector, image, found, truths, steps, maps)
+    if run.inferred is None:
+        return run
+    height, width = run.inferred.batch.images.shape[-2:]
+    fitting = {
+        name: [m for m in own if _covers(m.shape[-2:], (height, width))]
+        for name, own in maps.items()
+    }
+    return replace(run, maps={name: own for name, own in fitting.items() if own})
+
+
+def _covers(cells: Sequence[int], image: tuple[int, int]) -> bool:
+    """Say whether a grid of cells has the shape of an image, up to a cell of padding."""
+    rows, columns = cells
+    return abs(rows * image[1] - columns * image[0]) <= max(image)
 
 
 @contextmanager
@@ -153,9 +167,9 @@ def _parts_of(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def _keeper(maps: dict[str, list[Tensor]], name: str) -> Any:
     def keep(_: nn.Module, __: Any, output: Any) -> None:
-        found = [m[0] for m in _flat(output) if m.ndim == 4 and len(m) == 1]
-        if found and name not in maps:
-            maps[name] = found
+        found = list(_flat(output))
+        if name not in maps and found and all(m.ndim == 4 and len(m) == 1 for m in found):
+            maps[name] = [m[0] for m in found]
 
     return keep
 

@@ -119,7 +119,7 @@ def panels(run: Run) -> list[Panel]:
     if merges:
         return [_merging(run, merges), *_judged_merges(run, merges)]
     if not steps:
-        return []
+        return _judged_detections(run)
     drop = explained(steps, run)
     return [_suppression(run, drop), *_judged(run, drop)]
 
@@ -260,6 +260,11 @@ def _judged_merges(run: Run, merges: Sequence[Merging]) -> list[Panel]:
     return _scatter(run, boxes, scores, labels, np.zeros(len(boxes), bool), "averaged into a group")
 
 
+def _judged_detections(run: Run) -> list[Panel]:
+    boxes, scores = (np.asarray(v, np.float64) for v in (run.found.boxes, run.found.scores))
+    return _scatter(run, boxes, scores, run.found.labels, np.ones(len(boxes), bool), "")
+
+
 def _judged(run: Run, drop: Drop) -> list[Panel]:
     kept = np.zeros(len(drop.boxes), bool)
     kept[drop.kept] = True
@@ -299,8 +304,8 @@ def _scatter(
         Panel(
             "score-iou",
             "Score against overlap",
-            "Suppression trusts the score, so a score should rise with the overlap; where it does not, the "
-            "better placed box is dropped. IoU-Net (Jiang et al. 2018) drew this plot first, and the "
+            "Whoever keeps the best scores trusts that a score rises with the overlap; where it does not, "
+            "the better placed box is lost. IoU-Net (Jiang et al. 2018, figure 2) drew this plot; the "
             "centre-ness of FCOS, the joint quality of GFL and PAA's IoU branch are answers to it.",
             (
                 Figure(chart, "Each dot is a candidate", "Upper right: sure and right. Upper left: sure "
@@ -311,7 +316,7 @@ def _scatter(
             ),
             {"iou": best, "score": scores, "kept": kept},
             run.objects_are,
-            legend=((KEPT, "kept"), (DROPPED, otherwise), (TRUTH, "truth")),
+            legend=((KEPT, "kept"), *(((DROPPED, otherwise),) if otherwise else ()), (TRUTH, "truth")),
         )
     ]  # fmt: skip
 

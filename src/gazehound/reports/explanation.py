@@ -15,8 +15,7 @@ from gazehound.explain.panels import Explanation, Figure
 from gazehound.reports.page import render
 
 LONGEST = 1600  # pixels of the embedded picture
-SHOWN = 0.3  # detections from this score on are drawn at the top
-FEW = 5  # so many where none reaches it
+NAMED = 30  # with more detections names would hide the picture
 
 
 def page(explained: Explanation, *, file: str = "") -> str:
@@ -68,9 +67,7 @@ def _photo(image: NDArray[np.uint8]) -> Markup:
 
 
 def _hero(explained: Explanation) -> Figure:
-    found = explained.found
-    rows = np.flatnonzero(found.scores >= SHOWN)
-    rows = rows if len(rows) else np.arange(min(FEW, len(found)))
+    found, rows = explained.found, explained.best
     canvas = Canvas((explained.image.shape[0], explained.image.shape[1])).photo()
     if explained.truths is not None:
         for box in explained.truths.boxes:
@@ -79,7 +76,7 @@ def _hero(explained: Explanation) -> Figure:
         label = int(found.labels[row])
         text = f"{found.classes.names[label]} {found.scores[row]:.2f}"
         canvas.box(found.boxes[row], colour_of(label), width=3, title=text)
-    if len(rows) <= 30:
+    if len(rows) <= NAMED:
         for row in rows:
             label = int(found.labels[row])
             text = f"{found.classes.names[label]} {found.scores[row]:.2f}"
