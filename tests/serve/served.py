@@ -13,17 +13,16 @@ from gazehound.serve.running import listen_at
 
 
 @contextlib.contextmanager
-def server(detector, settings=None, header=HEADER):
+def server(detector, settings=None, wait=True):
     listener = listen_at("127.0.0.1", 0)
-    app = create_app(detector, header, settings)
+    app = create_app(detector, HEADER, settings)
     running = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="on"))
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     try:
         with httpx.Client(base_url=url, timeout=20) as client:
-            wait_for(lambda: client.get("/readyz").status_code == 200)
-            client.service = app.state.service
+            wait_for(lambda: not wait or client.get("/readyz").status_code == 200)
             yield client
     finally:
         running.should_exit = True

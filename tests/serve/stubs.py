@@ -54,14 +54,18 @@ class ColourDetector:
 
 
 class MoodyDetector(ColourDetector):
-    """Fails on red pictures, and is slow on green ones for as long as it is told."""
+    """Fails on red pictures, and is slow on green ones, until it is released."""
+
+    def __init__(self, seconds=0.0):
+        super().__init__(seconds)
+        self.released = threading.Event()
 
     def predict(self, images, *, score=None):
         if any(image[0, 0, 0] == 255 and image[0, 0, 1] == 0 for image in images):
             raise RuntimeError(f"no red at {SECRET}")
         if any(tuple(image[0, 0]) == (0, 255, 0) for image in images):
             self.started.set()
-            time.sleep(self.seconds)
+            self.released.wait(self.seconds)
             return [self.expected(image) for image in images]
         return [self.expected(image, score or 0.0) for image in images]
 

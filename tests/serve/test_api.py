@@ -235,9 +235,10 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(client, monkeypatch
 
 
 def test_a_slow_model_is_not_waited_for_and_the_next_request_is_answered(serve):
-    detector = MoodyDetector(seconds=0.8)
+    detector = MoodyDetector(seconds=20)
     client = serve(detector, Settings(seconds=0.3, batch=1))
     answer = post(client, png(plain((0, 255, 0))))
+    detector.released.set()
     is_problem(answer, 503, "timeout")
     assert 1 <= int(answer.headers["retry-after"]) <= 60
     wait_for(lambda: post(client, png(RED)).status_code == 200)
@@ -250,16 +251,42 @@ def test_a_slow_upload_is_not_waited_for(serve):
 
 
 def test_a_full_queue_says_when_to_come_again(serve):
-    detector = MoodyDetector(seconds=1.0)
+    detector = MoodyDetector(seconds=20)
     client = serve(detector, Settings(queue=1))
     first = threading.Thread(target=post, args=(client, png(plain((0, 255, 0)))))
     first.start()
     assert detector.started.wait(10)
     answer = post(client, png(RED))
+    detector.released.set()
     first.join()
     is_problem(answer, 503, "queue-full")
     assert 1 <= int(answer.headers["retry-after"]) <= 60
     assert post(client, png(RED)).status_code == 200
+
+
+def test_a_model_that_hangs_is_told_and_does_not_hold_up_the_end(serve):
+    detector = MoodyDetector(seconds=60)  # longer than the fixture waits for the server's end
+    client = serve(detector, Settings(seconds=0.3))
+    is_problem(post(client, png(plain((0, 255, 0)))), 503, "timeout")
+    wait_for(lambda: client.get("/readyz").status_code == 503)
+    document = is_problem(client.get("/readyz"), 503, "not-ready")
+    assert "too long" in document["detail"]
+    assert client.get("/healthz").status_code == 200
+
+
+def test_a_page_that_comes_early_waits_for_the_model(serve):
+    class Lazy(CrowdDetector):
+        def predict(self, images, *, score=None):
+            gate.wait(20)
+            return super().predict(images, score=score)
+
+    gate = threading.Event()
+    client = serve(Lazy(), Settings(seconds=0.1), False)
+    is_problem(client.get("/readyz"), 503, "not-ready")
+    is_problem(client.get("/v1/model"), 503, "not-ready")
+    gate.set()
+    wait_for(lambda: client.get("/v1/model").status_code == 200)
+    assert client.get("/v1/model").json()["suppression"]["plain"]
 
 
 # ------------------------------------------------------------------ faults

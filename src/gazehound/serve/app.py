@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -10,7 +9,6 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import Response
-from PIL import Image
 
 from gazehound import __version__
 from gazehound.checkpoints.native import Header
@@ -24,7 +22,7 @@ from gazehound.serve.answers import (
     detections_document,
     model_document,
 )
-from gazehound.serve.batching import Ask, Picture
+from gazehound.serve.batching import Ask
 from gazehound.serve.engine import Engine
 from gazehound.serve.guard import Guard
 from gazehound.serve.metrics import CONTENT_TYPE
@@ -34,7 +32,6 @@ from gazehound.serve.service import Answer, Service
 from gazehound.serve.settings import Settings
 
 ROUTES = ("/", "/v1/detect", "/v1/preview", "/v1/model", "/healthz", "/readyz", "/metrics")
-PREVIEW = 2048  # pixels of the longer side
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {
     "schema": {
@@ -136,10 +133,11 @@ def _add_detection(app: FastAPI, service: Service) -> None:
         summary="The image as the model sees it: upright, 8-bit RGB",
     )
     async def preview(request: Request) -> Response:
-        return JPEGResponse(_jpeg(await service.picture(request)))
+        return JPEGResponse(await service.preview(request))
 
-    @app.get("/v1/model", summary="The model that is served")
+    @app.get("/v1/model", summary="The model that is served", responses=documented(503))
     async def model() -> ModelAnswer:
+        await service.warmed_up()
         return model_document(service.engine)
 
 
@@ -206,11 +204,3 @@ def _detections(
     )
     content = detections_document(service.engine.header.detector, found, suppressed)
     return Response(content, headers={"Server-Timing": spans}, media_type="application/json")
-
-
-def _jpeg(image: Picture) -> bytes:
-    picture = Image.fromarray(image)
-    picture.thumbnail((PREVIEW, PREVIEW))
-    stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=90)
-    return stream.getvalue()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 
+from PIL import Image
 from starlette.requests import Request
 
 from gazehound.data.images import decode_image, encoded_size
@@ -20,6 +22,7 @@ from gazehound.serve.settings import Settings
 from gazehound.serve.uploads import read_upload
 
 LONGEST_RETRY = 60  # seconds
+PREVIEW = 2048  # pixels of the longer side
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Service:
         self.failure: Exception | None = None
         self.on_failure: Callable[[], None] = lambda: None
         self.ready = False
+        self._warm = asyncio.Event()
         self._in_work = 0
         self._pace = 0.0  # seconds per image, a moving mean
         self._decoded = asyncio.Semaphore(2 * settings.batch)  # one batch in the model, one behind
@@ -62,15 +66,20 @@ class Service:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Work while the ``with`` lasts; at its end what is in the queue is still finished."""
+        """Work while the ``with`` lasts; at its end what is in the queue is still finished.
+
+        A model that hangs is not waited for longer than a request may take.
+        """
         self._batcher.start()
         warming = asyncio.create_task(self._warm_up())
         try:
             yield
         finally:
             self.ready = False
-            await self._batcher.drain()
             warming.cancel()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.settings.seconds):
+                    await self._batcher.drain()
 
     async def _warm_up(self) -> None:
         try:
@@ -80,6 +89,8 @@ class Service:
             log.exception("the model failed on its first picture")
             self.failure = error
             self.on_failure()
+        finally:
+            self._warm.set()
 
     def state(self) -> str:
         """Return ``ready``, or why no request should be sent here."""
@@ -109,8 +120,8 @@ class Service:
                 self.metrics.found(outcome.found)
             return Answer(outcome, decoded)
 
-    async def picture(self, request: Request) -> Picture:
-        """Return the image of a request as the detector sees it.
+    async def preview(self, request: Request) -> bytes:
+        """Return the image of a request as the detector sees it, as a JPEG of at most ``PREVIEW`` pixels.
 
         Raises:
             Refusal: as for :meth:`detect`.
@@ -118,7 +129,18 @@ class Service:
         with self._admitted():
             data = await self._read(request)
             async with self._timed(503, "timeout", "The decoding took too long"), self._decoded:
-                return await asyncio.to_thread(self._decode, data)
+                return await asyncio.to_thread(lambda: _jpeg(self._decode(data)))
+
+    async def warmed_up(self) -> None:
+        """Wait until it is known what the model can do.
+
+        Raises:
+            Refusal: it is not known yet, or never will be.
+        """
+        async with self._timed(503, "not-ready", "The model is still being warmed up"):
+            await self._warm.wait()
+        if self.failure is not None:
+            raise Refusal(503, "not-ready", "The server is not ready", self.state())
 
     async def _read(self, request: Request) -> bytes:
         async with self._timed(408, "slow-upload", "The upload took too long"):
@@ -159,3 +181,11 @@ class Service:
                 f"at most {self.settings.pixels} pixels are decoded; got {width} x {height}",
             )  # fmt: skip
         return decode_image(data)
+
+
+def _jpeg(image: Picture) -> bytes:
+    picture = Image.fromarray(image)
+    picture.thumbnail((PREVIEW, PREVIEW))
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=90)
+    return stream.getvalue()

@@ -1,4 +1,4 @@
-// Talking to the server: candidates of a picture, and what the model is.
+// Talking to the server: what the model is, and the candidates of a picture.
 
 const TRIES = 4;
 
@@ -12,21 +12,26 @@ async function checked(response) {
   throw Object.assign(new Problem(text), { status: response.status });
 }
 
-export async function fetchModel() {
-  return (await checked(await fetch("v1/model"))).json();
-}
-
-/** Post a picture; while the server is busy, wait as long as it asks, and try again. */
-async function post(path, blob, signal, onWait = () => {}) {
+/** Ask; while the server is busy, wait as long as it says, and ask again. */
+async function ask(path, options, onWait = () => {}) {
   for (let attempt = 1; ; attempt += 1) {
-    const headers = { "Content-Type": blob.type.startsWith("image/") ? blob.type : "application/octet-stream" };
-    const response = await fetch(path, { method: "POST", body: blob, headers, signal });
+    const response = await fetch(path, options);
     const wait = Number(response.headers.get("Retry-After"));
     if (response.status !== 503 || !wait || attempt >= TRIES) return checked(response);
     onWait(wait);
     await new Promise((done) => setTimeout(done, 1000 * wait));
-    signal?.throwIfAborted();
+    options.signal?.throwIfAborted();
   }
+}
+
+function post(path, blob, signal, onWait) {
+  const kind = blob.type.startsWith("image/") ? blob.type : "application/octet-stream";
+  return ask(path, { method: "POST", body: blob, headers: { "Content-Type": kind }, signal }, onWait);
+}
+
+/** Return what is served; the server answers when the model is warm. */
+export async function fetchModel() {
+  return (await ask("v1/model", {})).json();
 }
 
 /**
