@@ -236,11 +236,12 @@ def _detect(
     work = table.map(
         Worker,  # type: ignore[arg-type]
         fn_constructor_args=(options,),
-        compute=ray.data.ActorPoolStrategy(size=min(places, len(shards))),
+        compute=ray.data.ActorPoolStrategy(
+            size=min(places, len(shards)), max_tasks_in_flight_per_actor=1
+        ),  # no shard waits behind another while a worker is free
         num_cpus=0 if gpus else 1,
         num_gpus=1 if gpus else 0,
-        max_restarts=-1,
-        max_task_retries=RETRIES,
+        ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": RETRIES},
     )
     try:
         yield from work.iter_rows()

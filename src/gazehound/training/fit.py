@@ -9,12 +9,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from rich.console import Console
+from torch.utils.data import DataLoader
 
 from gazehound.checkpoints.native import Header
 from gazehound.data import Dataset, available_splits, open_dataset
@@ -36,6 +38,7 @@ from gazehound.training.bad_batch import BadBatchKeeper
 from gazehound.training.callbacks import Bar, Recorder, Watch, Watcher
 from gazehound.training.freezing import Freezing
 from gazehound.training.health import Health
+from gazehound.training.prefetch import DevicePrefetch
 from gazehound.training.probing import fitting_batch, seconds_per_step, weights_without_gradient
 from gazehound.training.processes import Processes, from_first, gather, join
 from gazehound.training.readiness import findings
@@ -183,7 +186,8 @@ def _fit(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")  # its advice on loaders and logging
         with one_line_errors():
-            trainer.fit(task, loader, val_loader, ckpt_path=checkpoint, weights_only=True)
+            batches = prefetched(loader, trainer.strategy.root_device)
+            trainer.fit(task, batches, val_loader, ckpt_path=checkpoint, weights_only=True)
     network.load_state_dict(task.averaged_weights())
     return task
 
@@ -217,6 +221,11 @@ def _trainer(
         sync_batchnorm=recipe.tune.norm == "synchronised",
         log_every_n_steps=10,
     )
+
+
+def prefetched(loader: DataLoader[Any], device: torch.device) -> DataLoader[Any] | DevicePrefetch:
+    """Return the loader as it is best read by a device: one batch ahead on a GPU."""
+    return DevicePrefetch(loader, device) if device.type == "cuda" else loader
 
 
 def _strategy(task: DetectionTask, samples: TrainingSamples, place: Processes) -> Strategy | str:

@@ -58,6 +58,8 @@ class Recipe:
         warmup: share of all steps in which the learning rate rises.
         milestones: shares of all steps at which ``multistep`` divides the learning rate by ten.
         precision: ``32``, ``bf16``, ``fp16`` or ``auto``: bf16 where the machine computes it natively.
+        compile: let ``torch.compile`` make kernels of the forward pass and the losses. The first steps
+            take minutes; worth it on a GPU, for runs of hours, with one input size.
         clip: largest norm of the gradient; 0 for none.
         ema: decay of the averaged weights that are evaluated and saved; 0 for none.
         patience: stop after so many evaluations without a better AP; 0 for never.
@@ -97,6 +99,7 @@ class Recipe:
     warmup: Fraction = 0.1
     milestones: tuple[Fraction, ...] = (0.67, 0.89)
     precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
+    compile: bool = False
     clip: Annotated[float, Field(ge=0)] = 10.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.998
     patience: Annotated[int, Field(ge=0)] = 0

@@ -15,11 +15,17 @@ from gazehound.data.dataset import Dataset
 from gazehound.detectors.network import Network
 from gazehound.errors import TrainingError
 from gazehound.metrics import Evaluation
-from gazehound.records import Batch
+from gazehound.records import Batch, Targets
 from gazehound.training.ema import Ema
+from gazehound.training.prefetch import to_device
 from gazehound.training.processes import gather, gathered, take_firsts
 from gazehound.training.recipe import Recipe
 from gazehound.training.schedules import lr_factor, make_optimizer, parameter_groups
+
+
+def losses_of(network: Network, images: Tensor, targets: Targets) -> dict[str, Tensor]:
+    """Return a detector's losses on a batch."""
+    return network.losses(network(images), targets)
 
 
 class DetectionTask(LightningModule):
@@ -58,6 +64,7 @@ class DetectionTask(LightningModule):
         self.step_losses: dict[str, float] = {}
         self.position = (0, 0)
         self._rng: Tensor | None = None
+        self._losses = torch.compile(losses_of) if recipe.compile else losses_of
 
     @property
     def steps_per_epoch(self) -> int:
@@ -85,15 +92,13 @@ class DetectionTask(LightningModule):
 
     def transfer_batch_to_device(self, batch: Batch, device: Any, dataloader_idx: int) -> Batch:
         """Move a batch, and lay its images out channels-last, which convolutions are fastest in."""
-        moved = batch.to(device, non_blocking=True)
-        moved.images.data = moved.images.contiguous(memory_format=torch.channels_last)
-        return moved
+        return to_device(batch, device)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Return the sum of the detector's losses."""
         assert batch.targets is not None
         self.network.strong_augmentation = self.recipe.pastes(self.trainer.current_epoch)
-        losses = self.network.losses(self.network(batch.images), batch.targets)
+        losses = self._losses(self.network, batch.images, batch.targets)
         total = torch.stack(list(losses.values())).sum()
         if self.is_logged(index):
             self.step_losses = {name: float(loss.detach()) for name, loss in losses.items()}
