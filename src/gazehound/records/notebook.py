@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 LONGEST = 960  # pixels of an embedded picture
+LEAST = 400  # to which a small one is enlarged
 ROWS = 20  # of a table; what is left out is counted
 
 
@@ -62,13 +63,15 @@ def picture(
     if embedded is None:
         return None
     height, width = size
-    line = max(height, width) / 300
+    longer = max(height, width)
+    line = longer / 300
+    shown = width * min(LONGEST / longer, max(1.0, LEAST / longer))
     shapes = "".join(
         _box(box, f"hsl({label * 137.5 % 360:.0f}, 85%, 55%)", word, line)
         for box, label, word in zip(boxes, labels, words, strict=True)
     )
     return (
-        f'<svg viewBox="0 0 {width} {height}" style="max-width:100%;width:{LONGEST}px" '
+        f'<svg viewBox="0 0 {width} {height}" style="max-width:100%;width:{shown:.0f}px" '
         f'xmlns="http://www.w3.org/2000/svg"><image href="{embedded}" width="{width}" '
         f'height="{height}" preserveAspectRatio="none"/>{shapes}</svg>'
     )
