@@ -21,6 +21,7 @@ from gazehound.serve.problems import Refusal
 from gazehound.serve.settings import Settings
 from gazehound.serve.uploads import read_upload
 
+UPLOAD = "the file"  # its name in messages; what the client calls it does not matter
 LONGEST_RETRY = 60  # seconds
 PREVIEW = 2048  # pixels of the longer side
 
@@ -174,13 +175,13 @@ class Service:
         return min(LONGEST_RETRY, max(1, math.ceil(self._in_work * self._pace)))
 
     def _decode(self, data: bytes) -> Picture:
-        height, width = encoded_size(data)
+        height, width = encoded_size(data, UPLOAD)
         if height * width > self.settings.pixels:
             raise Refusal(
                 413, "too-many-pixels", "The image has too many pixels",
                 f"at most {self.settings.pixels} pixels are decoded; got {width} x {height}",
             )  # fmt: skip
-        return decode_image(data)
+        return decode_image(data, UPLOAD)
 
 
 def _jpeg(image: Picture) -> bytes:

@@ -228,7 +228,8 @@ function freeze() {
 
 function showCamera() {
   $("camera").setAttribute("aria-pressed", String(camera.on));
-  $("camera").textContent = camera.on ? "Stop camera" : "Camera";
+  $("camera").textContent = camera.on ? "Stop" : "Camera";
+  $("camera").setAttribute("aria-label", camera.on ? "Stop camera" : "Camera");
   $("freeze").hidden = !camera.on;
   $("freeze").textContent = state.frozen ? "Go on" : "Freeze";
   $("live").hidden = !camera.on || state.frozen;
