@@ -319,6 +319,25 @@ def test_the_cache_folder(monkeypatch, tmp_path):
     assert store.home() == tmp_path / "own"
 
 
+def test_a_connection_that_is_lost_while_reading(server, tmp_path, monkeypatch):
+    """Not only sockets say that they are closed: the whole network may go down."""
+    import errno
+    import http.client
+
+    read, calls = http.client.HTTPResponse.read1, []
+
+    def flaky(self, amount):
+        calls.append(amount)
+        if len(calls) == 2:
+            raise OSError(errno.ENETDOWN, "Network is down")
+        return read(self, 3000)
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read1", flaky)
+    get(server, tmp_path / "f")
+    assert (tmp_path / "f").read_bytes() == FILE
+    assert server.asked[1][1] == "bytes=3000-"
+
+
 def test_a_cache_that_cannot_be_written(row, monkeypatch, tmp_path):
     (tmp_path / "home").write_text("a file")
     with pytest.raises(CheckpointError, match=r"cannot be written .* set GAZEHOUND_HOME"):
@@ -349,6 +368,7 @@ def test_foreign_classes_are_never_executed(row, server, tmp_path):
         )
         with pytest.raises(CheckpointError, match="not a torch file of plain tensors"):
             store.native_file(bad, Console(quiet=True))
+        assert not (tmp_path / "home" / "downloads" / file).exists()
     assert not (tmp_path / "sprung").exists()
 
 

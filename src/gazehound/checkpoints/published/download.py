@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
@@ -154,7 +154,7 @@ def _get_once(url: str, part: Path, report: Report, timeout: float) -> None:
             if answer.headers.get_content_type() == "text/html":
                 raise _Refused("gives a web page instead of the file")
             total = _total(answer.headers, have)
-            _take(answer, part, have, total, report)
+            _take(answer, part, have, total, report, timeout)
     except urllib.error.HTTPError as error:
         _explain_status(error, part, have)
     except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
@@ -170,15 +170,29 @@ def _ask(url: str, have: int, timeout: float) -> Any:
     return urllib.request.urlopen(request, timeout=timeout)
 
 
-def _take(answer: Any, part: Path, have: int, total: int | None, report: Report) -> None:
+def _take(
+    answer: Any, part: Path, have: int, total: int | None, report: Report, timeout: float
+) -> None:
     with part.open("ab" if have else "wb") as stream:
         report(have, total)
-        while chunk := answer.read1(CHUNK):  # what has come, without waiting for more
+        for chunk in _chunks(answer, timeout):
             stream.write(chunk)
             have += len(chunk)
             report(have, total)
     if total is not None and have < total:
         raise _Broken(f"broke off after {have} of {total} bytes")
+
+
+def _chunks(answer: Any, timeout: float) -> Iterator[bytes]:
+    """Yield what comes as it comes: what was here before a connection broke is kept."""
+    while True:
+        try:
+            chunk = answer.read1(CHUNK)
+        except (OSError, http.client.HTTPException) as error:
+            raise _Broken(_reason(error, timeout)) from None
+        if not chunk:
+            return
+        yield chunk
 
 
 def _explain_status(error: urllib.error.HTTPError, part: Path, have: int) -> None:

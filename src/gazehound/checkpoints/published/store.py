@@ -121,9 +121,11 @@ def native_file(
             official = home() / "downloads" / row.file
             placed = official.is_file()
             sha256 = _checked(official, row) if placed else _fetch(row, official, console, patience)
-            _convert(official, row, sha256, target)
-            if not placed:
-                official.unlink()
+            try:
+                _convert(official, row, sha256, target)
+            finally:
+                if not placed:  # a file that does not fit would not fit the next time either
+                    official.unlink()
     return target
 
 
@@ -205,7 +207,10 @@ def _bar(row: Published, console: Console) -> Iterator[Report]:
 
 def _convert(official: Path, row: Published, sha256: str, target: Path) -> None:
     """Write the native checkpoint; its notes say where it comes from and on what terms."""
-    detector, header = import_file(official, row.publisher.name, row.name)
+    try:
+        detector, header = import_file(official, row.publisher.name, row.name)
+    except (CheckpointError, ConfigError) as error:
+        raise CheckpointError(f"{row.title}: {error}") from None
     notes = {
         **header.notes,
         "published": {
