@@ -137,3 +137,20 @@ def test_video_of_changing_size_is_refused_and_of_nothing_writes_nothing(tmp_pat
     with VideoWriter(tmp_path / "none.mp4"):
         pass
     assert not (tmp_path / "none.mp4").exists()
+
+
+def test_tracked_objects_have_their_own_colour_and_number():
+    found = Detections(
+        np.float32([[20, 30, 80, 110], [120, 30, 180, 110], [90, 5, 110, 20]]),
+        np.float32([0.9, 0.8, 0.7]), np.array([0, 0, 0]), CLASSES, (120, 200),
+        extras={"track_id": np.array([3, 8, -1])},
+    )  # fmt: skip
+    made = Layer.of_detections(found)
+    assert made.colours == [colour_of(2), colour_of(7), colour_of(0)]
+    numbered, plain = draw_detections(GREY, found), draw(GREY, made, names=False)
+    assert tuple(plain[109, 50]) == colour_of(2)
+    assert tuple(plain[109, 150]) == colour_of(7)
+    without = draw(GREY, layer(found.boxes, found.labels, found.scores, colours=made.colours))
+    assert (numbered != without).any()  # the numbers are written
+    with pytest.raises(ConfigError, match="one of ids per box"):
+        layer([[0, 0, 1, 1]], ids=np.array([1, 2]))
