@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gazehound.explain.colours import heat, stretched
 from gazehound.explain.panels import Figure, Panel
-from gazehound.explain.run import Run, host
+from gazehound.explain.run import Run, host, inference
 
 MOST = 8  # maps of one part that are drawn
 
@@ -57,6 +57,20 @@ def strength(level: Tensor) -> NDArray[np.float64]:
     return np.asarray(np.abs(host(level)).mean(axis=0), np.float64)
 
 
+def place_of(run: Run, rows: int, columns: int) -> tuple[NDArray[np.float64], float]:
+    """Return the ``xyxy`` that a map covers in the picture, and how wide its cells are there, pixels.
+
+    Padded convolutions round up: the last cells of a map reach beyond the network input where its
+    sides are no multiples of the stride.
+    """
+    height, width = inference(run).batch.images.shape[-2:]
+    stride = 2.0 ** round(np.log2(max(height / rows, width / columns)))
+    if (int(np.ceil(height / stride)), int(np.ceil(width / stride))) != (rows, columns):
+        return run.input_box, float(run.input_box[3] - run.input_box[1]) / rows
+    box = run.to_image(np.array([[0, 0, columns * stride, rows * stride]])).reshape(4)
+    return box, float(box[3] - box[1]) / rows
+
+
 def _panel(run: Run, name: str, maps: list[Tensor], key: str, title: str, text: str) -> Panel:
     figures = []
     for level in maps[:MOST]:
@@ -64,8 +78,8 @@ def _panel(run: Run, name: str, maps: list[Tensor], key: str, title: str, text: 
         rows, columns = values.shape
         shown = stretched(values - values.min())
         canvas = run.canvas().photo()
-        canvas.image(heat(shown), run.input_box, opacity=0.82)
-        stride = (run.input_box[3] - run.input_box[1]) / rows
+        box, stride = place_of(run, rows, columns)
+        canvas.image(heat(shown), box, opacity=0.82)
         figures.append(
             Figure(
                 canvas.svg(f"activations of {columns} x {rows} cells"),

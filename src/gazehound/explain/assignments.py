@@ -73,7 +73,7 @@ def _confidence(run: Run, match: Matched) -> list[Panel]:
     figures, start, per_level = [], 0, []
     for level, length in enumerate(match.candidates.lengths):
         rows, columns = grid_of(match, level)
-        own = scores[start : start + length]
+        own, first = scores[start : start + length], start
         start += length
         per_level.append(float(own.max(initial=0)))
         if own.size % (rows * columns):
@@ -81,7 +81,7 @@ def _confidence(run: Run, match: Matched) -> list[Panel]:
         cells = own.reshape(rows, columns, -1).max(axis=2)
         canvas = run.canvas().photo()
         alpha = np.full(cells.shape, 215, np.uint8)
-        canvas.image(np.dstack([heat(cells), alpha]), run.input_box)
+        canvas.image(np.dstack([heat(cells), alpha]), _grid_box(run, match, level, first))
         figures.append(Figure(canvas.svg("highest score of each cell"),
                               f"Level {level + 1}: {columns} x {rows} cells",
                               f"Highest {cells.max():.2f}; a cell is "
@@ -90,15 +90,24 @@ def _confidence(run: Run, match: Matched) -> list[Panel]:
         Panel(
             "confidence",
             "Where the head says yes",
-            "For every cell, the highest probability over classes and anchors: before anything is decoded or "
-            "suppressed, this is what the network believes. An object should light up on the level of its "
-            "size; most cells are background and must stay dark, which is the imbalance that the focal loss "
-            "was made for (Lin et al. 2017, section 3).",
+            "For every cell, the highest probability over classes and anchors, times objectness or quality "
+            "where a branch says that: what the network believes before anything is decoded or suppressed. "
+            "An object should light up on the level of its size; nearly all cells are background and must "
+            "stay dark, the imbalance that the focal loss was made for (Lin et al. 2017, section 3).",
             tuple(figures),
             {"highest": per_level},
             columns=3,
         )
     ]
+
+
+def _grid_box(run: Run, match: Matched, level: int, first: int) -> NDArray[np.float64]:
+    """Return the ``xyxy`` of a level's cells in the picture, each around its candidates' centre."""
+    rows, columns = grid_of(match, level)
+    stride = match.candidates.strides[level]
+    corner = host(match.candidates.centres)[first].astype(np.float64) - stride / 2
+    far = corner + stride * np.array([columns, rows])
+    return run.to_image(np.concatenate([corner, far])[None]).reshape(4)
 
 
 def _stride(run: Run, match: Matched, level: int) -> float:

@@ -35,6 +35,13 @@ def _number(value: float) -> str:
     return f"{float(value):.2f}".rstrip("0").rstrip(".")
 
 
+def around(box: Box, share: float, size: tuple[int, int]) -> NDArray[np.float64]:
+    """Return a box grown by a share of its sides, and cut off at the picture of (height, width)."""
+    rows = np.asarray(box, np.float64)
+    margin = np.tile((rows[2:] - rows[:2]) * share, 2) * (-1, -1, 1, 1)
+    return np.asarray(np.clip(rows + margin, 0, np.tile(size[::-1], 2)))
+
+
 class Canvas:
     """A drawing in pixels of the explained picture, or of a part of it.
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gazehound.explain.canvas import Canvas
+from gazehound.explain.canvas import Canvas, around
 from gazehound.explain.colours import colour_of, heat
 from gazehound.explain.glyphs import glyphs, tinted
 from gazehound.explain.panels import Figure, Panel, Table
@@ -154,7 +154,7 @@ def _placement(run: Run, step: PartsPlaced, component: Component) -> Panel:
     moved = displacements(step, 0)
     cell = float(step.pyramid.cell_sizes()[int(step.found.levels[0])]) / step.magnify
     canvas = run.canvas().photo(0.15)
-    close = Canvas(run.size, _around(filters[0], 0.25)).photo(0.15)
+    close = Canvas(run.size, around(filters[0], 0.25, run.size)).photo(0.15)
     for drawing in (canvas, close):
         drawing.box(filters[0], ROOT, width=3, title="root")
         for number, (box, move) in enumerate(zip(filters[1:], moved, strict=True)):
@@ -190,11 +190,6 @@ def _placement(run: Run, step: PartsPlaced, component: Component) -> Panel:
             ),
         ),
     )  # fmt: skip
-
-
-def _around(box: NDArray[np.float64], share: float) -> NDArray[np.float64]:
-    margin = np.tile((box[2:] - box[:2]) * share, 2) * (-1, -1, 1, 1)
-    return np.asarray(box + margin)
 
 
 def _responses(run: Run, step: PartsPlaced, scored: LevelScores) -> Panel:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gazehound.boxes.iou import pairwise
 from gazehound.explain.activations import strength
-from gazehound.explain.canvas import Canvas
+from gazehound.explain.canvas import Canvas, around
 from gazehound.explain.colours import KEPT, TRUTH, colour_of, heat, stretched
 from gazehound.explain.panels import Figure, Panel, Table
 from gazehound.explain.run import Run, host
@@ -189,7 +189,7 @@ def _bins(run: Run) -> list[Panel]:
     aligned = isinstance(pool, RoIAlign)
     inside = host(step.boxes)[0, row].astype(np.float64)
     edges = _edges(inside, stride, size, aligned)
-    view = run.to_image(_grown(inside, 0.3)[None])[0]
+    view = around(boxes[row], 0.3, run.size)
     canvas = Canvas(run.size, view).photo(0.15)
     _cells(run, canvas, inside, stride)
     _grid(run, canvas, edges)
