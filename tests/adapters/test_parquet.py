@@ -91,5 +91,5 @@ def test_faults(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="not written by gazehound"):
         read_parquet(tmp_path / "other.parquet")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingDependency, match="pip install pyarrow"):
+    with pytest.raises(MissingDependency, match=r"pyarrow.*pip install .gazehound.frames"):
         write_detections(FOUND, CLASSES, "parquet", tmp_path, ["", "", ""])

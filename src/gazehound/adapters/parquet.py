@@ -82,7 +82,7 @@ def _pyarrow() -> tuple[Any, Any]:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise MissingDependency("pyarrow", "Parquet") from None
+        raise MissingDependency("pyarrow", "Parquet", "frames") from None
     return pyarrow, pyarrow.parquet
 
 

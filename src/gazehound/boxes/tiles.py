@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gazehound.boxes.iou import intersection_over_area, iou
+from gazehound.boxes.iou import iou
 from gazehound.errors import ConfigError
+from gazehound.kernels.tiles import suppress_across
 
 NEAR = 0.01  # of a tile's side, at least one pixel: so close to a border a box counts as cut by it
 SEVERAL = -1  # in place of a tile's number: joined from pieces of several
@@ -92,7 +93,9 @@ def merge_tiles(
     group = _pieces(boxes, labels, seen_in, tiles, cut, iou_threshold)
     boxes, rows, seen_in, cut = _joined(boxes, scores, seen_in, cut, group)
     order = np.lexsort((-scores[rows], cut))  # whole ones first
-    kept = _suppress(boxes[order], labels[rows][order], seen_in[order], cut[order], iou_threshold)
+    kept = suppress_across(
+        boxes[order], labels[rows][order], seen_in[order], cut[order], iou_threshold
+    )
     chosen = order[kept]
     chosen = chosen[np.argsort(-scores[rows][chosen], kind="stable")]
     return boxes[chosen], rows[chosen]
@@ -150,27 +153,6 @@ def _joined(
     np.minimum.at(corners[:, :2], place, boxes[:, :2])
     np.maximum.at(corners[:, 2:], place, boxes[:, 2:])
     return corners, rows, np.where(counts > 1, SEVERAL, seen_in[rows]), cut[rows]
-
-
-def _suppress(
-    boxes: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    seen_in: NDArray[np.int64],
-    cut: NDArray[np.bool_],
-    threshold: float,
-) -> NDArray[np.int64]:
-    """Return the rows that stay, of boxes in the order in which they are taken."""
-    alive = np.ones(len(boxes), bool)
-    for k in range(len(boxes)):
-        if not alive[k]:
-            continue
-        rest = np.nonzero(alive & (labels == labels[k]))[0]
-        rest = rest[rest > k]
-        rest = rest[(seen_in[rest] != seen_in[k]) | (seen_in[rest] == SEVERAL)]
-        inside = intersection_over_area(boxes[rest], boxes[k])
-        same = (iou(boxes[rest], boxes[k]) > threshold) | (cut[rest] & (inside > threshold))
-        alive[rest[same]] = False
-    return np.nonzero(alive)[0]
 
 
 def _shared(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:

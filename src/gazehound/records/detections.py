@@ -166,7 +166,7 @@ class Detections:
         try:
             import pandas as pd
         except ImportError:
-            raise MissingDependency("pandas", "a table of detections") from None
+            raise MissingDependency("pandas", "a table of detections", "frames") from None
         frame = pd.DataFrame(self.columns())
         if TRACK in frame:
             frame[TRACK] = frame[TRACK].astype("Int64").where(frame[TRACK] != UNTRACKED)
@@ -181,7 +181,7 @@ class Detections:
         try:
             import supervision as sv
         except ImportError:
-            raise MissingDependency("supervision", "a supervision record") from None
+            raise MissingDependency("supervision", "a supervision record", "frames") from None
         return sv.Detections(
             xyxy=self.boxes.copy(),
             confidence=self.scores.copy(),
