@@ -14,7 +14,8 @@ from PIL import Image
 from rich.console import Console
 from skimage.data import astronaut
 
-from gazehound.cli.bulk import PLAN, BulkOptions, Worker, claim, list_images, run_bulk, write_shard
+from gazehound.cli.bulk import PLAN, BulkOptions, Worker, claim, run_bulk, write_shard
+from gazehound.cli.bulk_images import list_images
 from gazehound.errors import ConfigError, GazehoundError
 from gazehound.model import load
 
@@ -92,6 +93,14 @@ def test_a_shard_holds_what_predict_finds_and_what_cannot_be_read(folder, tmp_pa
 def test_a_write_that_fails_leaves_no_shard(tmp_path):
     with pytest.raises(GazehoundError, match=r"shard-000000\.parquet: cannot be written"):
         write_shard(tmp_path / "missing" / "shard-000000.parquet", [])
+
+
+def test_a_shard_that_kills_every_worker_is_given_up(folder, tmp_path):
+    options = BulkOptions(MODEL, 0.5, tmp_path)
+    options.begun(2).write_text("....")  # what four workers left that died
+    with pytest.raises(GazehoundError, match="shard 2: its worker died 4 times"):
+        Worker(options)({"shard": 2, "names": [str(folder / "0.png")]})
+    assert not options.file(2).exists()
 
 
 def workers():

@@ -96,7 +96,7 @@ def resident():
     not Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").exists(), reason="reads /proc"
 )
 def test_memory_stays_flat_over_epochs_with_workers(tmp_path):
-    """A batch that something keeps in every epoch would be 3 MB, 13 MB in the end."""
+    """A batch (3 MB) that something keeps in every epoch would show in every epoch."""
     held = []
 
     def watch(epoch, scores):
@@ -107,4 +107,4 @@ def test_memory_stays_flat_over_epochs_with_workers(tmp_path):
     data = tuple(shapes(count=count, seed=count, size=(256, 256)) for count in (4, 1))
     train(tmp_path, data, epochs=9, workers=1, size=256, batch=4, lr=1e-6, watch=watch)
     assert len(held) == 9
-    assert np.median(held[-3:]) - np.median(held[2:5]) < 8, held
+    assert np.median(np.diff(held[1:])) < 1.5, held  # the allocator may take a step now and then

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,11 +26,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 
-from gazehound.data.images import IMAGE_SUFFIXES, decode_image
+from gazehound.cli.bulk_images import PURPOSE, list_images, read
 from gazehound.errors import (
     ConfigError,
     GazehoundError,
-    ImageError,
     MissingDependency,
     unknown_name,
 )
@@ -42,7 +41,6 @@ PER_SHARD = 1000  # images; a file of some megabytes, and what a dying worker ha
 READERS = 8  # threads of a worker that read and decode
 RETRIES = 3  # times that a shard is begun again after its worker died
 TOLD = 5  # images that could not be read, named one by one
-PURPOSE = "predict --engine ray"
 
 
 @dataclass(frozen=True)
@@ -71,58 +69,9 @@ class BulkOptions:
         """Return the file of a shard."""
         return self.out / f"shard-{shard:06d}.parquet"
 
-
-def list_images(words: Sequence[str]) -> list[str]:
-    """Return the addresses of all images, sorted, each once.
-
-    Args:
-        words: files, folders, patterns, addresses that fsspec opens (``s3://bucket/2024/``,
-            ``https://...``), or text files with one address per line.
-
-    Raises:
-        ConfigError: a word leads nowhere, or a folder holds no image.
-        MissingDependency: the package for a kind of address is not installed.
-    """
-    found: set[str] = set()
-    for word in words:
-        listed = _listed(word)
-        if not listed:
-            raise ConfigError(f"{word}: no images there")
-        found.update(listed)
-    return sorted(found)
-
-
-def _listed(word: str) -> list[str]:
-    if word.endswith(".txt"):
-        try:
-            return [line for line in Path(word).read_text(encoding="utf-8").splitlines() if line]
-        except OSError as error:
-            raise ConfigError(f"{word}: cannot be read ({error.strerror})") from None
-    if word.startswith(("http://", "https://")):
-        return [word]  # a web server lists nothing
-    system, place = _file_system(word)
-    if any(sign in place for sign in "*?["):
-        files = system.glob(place)
-    elif system.isdir(place):
-        files = system.find(place)
-    else:
-        return [word] if system.exists(place) else []
-    images = (f for f in files if PurePosixPath(f).suffix.lower() in IMAGE_SUFFIXES)
-    return [str(system.unstrip_protocol(f)) if "://" in word else f for f in images]
-
-
-def _file_system(word: str) -> tuple[Any, str]:
-    try:
-        import fsspec  # type: ignore[import-untyped]
-    except ImportError:
-        raise MissingDependency("fsspec", PURPOSE, "scale") from None
-    try:
-        system, place = fsspec.core.url_to_fs(word)
-    except ImportError as error:
-        raise MissingDependency(error.name or str(error), f"reading {word}") from None
-    except ValueError as error:
-        raise ConfigError(f"{word}: {error}") from None
-    return system, str(place)
+    def begun(self, shard: int) -> Path:
+        """Return the file that counts how often a shard was begun in this run."""
+        return self.out / f".shard-{shard:06d}.begun"
 
 
 def run_bulk(
@@ -151,6 +100,8 @@ def run_bulk(
     cut = range(0, len(images), options.per_shard)
     shards = [(k, images[start : start + options.per_shard]) for k, start in enumerate(cut)]
     waiting = [(k, names) for k, names in shards if not options.file(k).exists()]
+    for k, _ in waiting:
+        options.begun(k).unlink(missing_ok=True)
     console.print(
         f"{len(images)} images in {len(shards)} shards, {len(shards) - len(waiting)} of them done",
         highlight=False,
@@ -241,7 +192,6 @@ def _detect(
         ),  # no shard waits behind another while a worker is free
         num_cpus=0 if gpus else 1,
         num_gpus=1 if gpus else 0,
-        ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": RETRIES},
     )
     try:
         yield from work.iter_rows()
@@ -276,9 +226,24 @@ class Worker:
         self.labels = [label_of[name] for name in options.classes]
 
     def __call__(self, shard: dict[str, Any]) -> dict[str, Any]:
-        """Write the file of a shard, whole or not at all; return its numbers."""
+        """Write the file of a shard, whole or not at all; return its numbers.
+
+        Ray begins a shard again whenever its worker dies.
+
+        Raises:
+            GazehoundError: this shard's workers died again and again; it holds an image that kills.
+        """
+        begun = self.options.begun(int(shard["shard"]))
+        with begun.open("a") as stream:
+            stream.write(".")
+        if begun.stat().st_size > 1 + RETRIES:
+            raise GazehoundError(
+                f"shard {shard['shard']}: its worker died {1 + RETRIES} times; one of its images is too "
+                f"much for the memory or kills the detector ({shard['names'][0]} and following)"
+            )
         rows = list(self._rows([str(name) for name in shard["names"]]))
         write_shard(self.options.file(int(shard["shard"])), rows)
+        begun.unlink(missing_ok=True)
         objects = sum(len(row["scores"]) for row in rows)
         return {"shard": shard["shard"], "images": len(rows), "objects": objects}
 
@@ -307,20 +272,6 @@ class Worker:
             record = next(found)
             chosen = record.select(np.isin(record.labels, self.labels)) if self.labels else record
             yield _row(name, chosen)
-
-
-def read(name: str) -> NDArray[np.uint8] | str:
-    """Return the picture at an address, or the line that says why there is none."""
-    import fsspec
-
-    try:
-        with fsspec.open(name, "rb") as stream:
-            return decode_image(stream.read(), name)
-    except ImageError as error:
-        return str(error)
-    except Exception as error:  # every store has errors of its own kind
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return f"{name}: cannot be read ({reason})"
 
 
 def _row(name: str, found: Detections | None = None, fault: str | None = None) -> dict[str, Any]:

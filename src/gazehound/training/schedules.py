@@ -70,7 +70,7 @@ def make_optimizer(groups: Iterable[dict[str, object]], recipe: Recipe) -> torch
     """Return the recipe's optimiser, fused into one kernel per group."""
     if recipe.optimizer == "sgd":
         sgd = torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, fused=True)
-        if recipe.momentum:  # the fused kernel cannot meet a weight of a group later than the others
+        if recipe.momentum:  # the fused kernel fails on a weight that joins its group later
             for group in sgd.param_groups:
                 for weights in group["params"]:
                     sgd.state[weights]["momentum_buffer"] = torch.zeros_like(weights)
