@@ -31,10 +31,9 @@ from gazehound.records.notebook import facts
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from gazehound.export.proof import Proof
-
     from gazehound.data import Dataset
     from gazehound.explain.panels import Explanation
+    from gazehound.export.proof import Proof
     from gazehound.metrics import Evaluation
 
 Picture = NDArray[np.uint8] | str | Path
