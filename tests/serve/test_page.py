@@ -13,6 +13,7 @@ from stubs import CLASSES, CrowdDetector, candidates, plain, png
 
 from gazehound.boxes.nms import batched_nms
 from gazehound.reports.drawing import colour_of
+from gazehound.serve.settings import Settings
 
 expect = pytest.importorskip("playwright.sync_api").expect
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -278,6 +279,14 @@ def test_a_model_without_nms_of_its_own_says_so(open_page, serve):
     assert "a way of its own" in page.inner_text("#iou-hint")
     drop(page)
     assert shown(page) == sum(FOUND.scores[:60] >= 0.25)
+
+
+def test_candidates_that_were_left_out_are_owned_up_to(open_page, serve):
+    page = open_page(serve(CrowdDetector(), Settings(candidates=20)))
+    drop(page)
+    shown(page)
+    hint = page.inner_text("#score-hint")
+    assert hint.startswith(f"Under {FOUND.scores[19]:.2f} some are missing")
 
 
 def test_the_camera_goes_on_freezes_and_stops(open_page):

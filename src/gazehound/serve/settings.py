@@ -40,7 +40,7 @@ class Settings:
     seconds: float = 30.0
     upload_bytes: int = 20 * MEGABYTE
     pixels: int = 50_000_000
-    candidates: int = 1000
+    candidates: int = 5000
     candidate_score: float = 0.02
     start_score: float = 0.25
 

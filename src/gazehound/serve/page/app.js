@@ -152,6 +152,7 @@ function accept(answer, picture, timing, seconds) {
   state.picture = picture;
   state.candidates = answer.detections;
   state.limit = answer.suppressed ? Infinity : (state.model.suppression.limit ?? Infinity);
+  $("score-hint").textContent = missing(answer);
   const speed = camera.on ? `${(1 / seconds).toFixed(1)} pictures a second` : "";
   const model = timing.get("model");
   state.timing = speed || (model === undefined ? "" : `${model < 10 ? model.toFixed(1) : Math.round(model)} ms`);
@@ -162,6 +163,14 @@ function accept(answer, picture, timing, seconds) {
   $("source").textContent = `${picture.name} · ${picture.width} × ${picture.height}`;
   update();
   if (!camera.on) say();
+}
+
+/** Say under which score boxes are missing, because only the best candidates were sent. */
+function missing(answer) {
+  const { limit } = state.model.candidates;
+  const last = answer.detections.at(-1)?.score;
+  if (answer.suppressed || answer.detections.length < limit) return "";
+  return `Under ${last.toFixed(2)} some are missing: only the best ${limit} candidates were sent.`;
 }
 
 function take(files) {
