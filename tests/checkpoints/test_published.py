@@ -249,9 +249,8 @@ def test_loaded_by_name_once(row, server, tmp_path):
     assert "licence of the code that made them: Apache-2.0" in told
     header = read_header(file)
     assert header.notes["published"]["sha256"] == SHA256
-    assert header.notes["licence"] == {
-        "weights": "CC BY 4.0, as the test says", "code": "Apache-2.0"
-    }  # fmt: skip
+    assert header.notes["weights_licence"] == "CC BY 4.0, as the test says"
+    assert header.notes["published"]["code_licence"] == "Apache-2.0"
     model = gazehound.load("hog-svm@test")
     assert model.predict(np.zeros((140, 90, 3), np.uint8)).image_size == (140, 90)
     assert store.weights_file("people", Console(file=lines)) == file
@@ -392,7 +391,7 @@ def test_a_network_by_name_is_what_importing_its_file_gives(row, server, tmp_pat
     for name, tensor in expected.state_dict().items():
         assert torch.equal(state[name], tensor)
     assert model.header.notes["published"]["name"] == "ssdlite320_mobilenet_v3_large"
-    assert model.header.notes["licence"]["code"] == "BSD-3-Clause"
+    assert model.header.notes["published"]["code_licence"] == "BSD-3-Clause"
     assert len(model.classes) == 90
 
 

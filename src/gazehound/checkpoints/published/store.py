@@ -219,8 +219,9 @@ def _convert(official: Path, row: Published, sha256: str, target: Path) -> None:
             "sha256": sha256,
             "score": row.score,
             "measure": row.measure,
+            "code_licence": row.publisher.code_licence,  # of the code that made the weights
         },
-        "licence": {"weights": row.publisher.note, "code": row.publisher.code_licence},
+        "weights_licence": row.publisher.note,  # goes along into exported files
     }
     kept = Header(header.detector, header.arguments, header.classes, header.preprocess, notes)
     save(target, detector, kept)
