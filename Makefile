@@ -6,7 +6,7 @@ STAMP   = $(VENV)/.installed
 # a process per core, each with one thread: two threads in two processes would fight over two cores
 TEST    = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-.PHONY: demo test test-fast check setup clean
+.PHONY: demo test test-fast check docs setup clean
 
 setup: $(STAMP)
 
@@ -28,6 +28,9 @@ check: setup         ## lint, format, strict types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: setup          ## the documentation, as pages that open without a network: build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(VENV) runs build .pytest_cache .mypy_cache .ruff_cache
