@@ -43,7 +43,7 @@ def evaluate(
     split: Annotated[str | None, typer.Option(help="Split of --data.")] = None,
     detections: Annotated[
         Path | None,
-        typer.Option("--detections", help="COCO results JSON, or a folder of .txt files."),
+        typer.Option("--detections", help="COCO results JSON, a folder of .txt files, or a model."),
     ] = None,
     form: Annotated[
         Form | None,

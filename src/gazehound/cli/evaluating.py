@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gazehound.errors import ConfigError
+from gazehound.export.passport import SUFFIXES
 from gazehound.metrics import (
     Annotations,
     CocoResult,
@@ -76,6 +77,7 @@ def run(options: Options) -> None:
         ConfigError: options are missing or do not go together.
         DataError: annotations or detections are wrong.
     """
+    options = _as_model(options)
     _check(options)
     console = Console()
     truth, tables = _read(options)
@@ -112,6 +114,14 @@ def run(options: Options) -> None:
             images=options.images,
         )
         console.print(f"report: {options.report}", soft_wrap=True)
+
+
+def _as_model(options: Options) -> Options:
+    """Take a checkpoint or an exported file that was given as --detections for the detector it is."""
+    file = options.detections
+    if file is None or file.suffix not in (".safetensors", *SUFFIXES) or options.model:
+        return options
+    return replace(options, model=str(file), detections=None)
 
 
 def _check(options: Options) -> None:

@@ -108,6 +108,7 @@ def _converted(program: ExportedProgram, inputs: Sequence[str], outputs: Sequenc
             converted = torch.onnx.export(
                 program, input_names=list(inputs), output_names=list(outputs),
                 opset_version=OPSET, dynamo=True, external_data=False, verbose=False,
+                optimize=False,  # the runtimes do that when they load it, and sooner
                 custom_translation_table=_spellings(),
             )  # fmt: skip
             assert converted is not None

@@ -60,7 +60,7 @@ class Pixels(nn.Module):
             scale (4,) and limit (4,), of x, y, x, y.
         """
         height, width = pictures.shape[1], pictures.shape[2]
-        original = torch.stack((_number(height), _number(width)))
+        original = torch.cat((_number(height), _number(width)))
         content = self._content(original)  # (h, w), whole numbers
         rows, columns = self._canvas(content)
         pixels = pictures.permute(0, 3, 1, 2).float()  # B x 3 x H x W
@@ -81,9 +81,12 @@ class Pixels(nn.Module):
         size, largest = float(self.preprocess.size), float(self.preprocess.largest)
         if self.preprocess.resize == "stretch":
             return torch.full_like(original, size)
-        scale = size / original.amax(dim=0)
+        # Divided as Python divides: a number over a tensor would be a product with the reciprocal.
+        shorter, longer = original.amin(dim=0), original.amax(dim=0)
+        scale = torch.full_like(longer, size) / longer
         if self.preprocess.resize == "shorter":
-            scale = torch.minimum(size / original.amin(dim=0), largest / original.amax(dim=0))
+            most = torch.full_like(longer, largest) / longer
+            scale = torch.minimum(torch.full_like(shorter, size) / shorter, most)
         cut = original * scale
         whole = cut.round() if self.preprocess.filter == "antialias" else cut.floor()
         return whole.clamp(min=1.0)
@@ -151,5 +154,5 @@ def _sixteen_bits(weights: Tensor) -> Tensor:
 
 
 def _number(side: int) -> Tensor:
-    """Return a length as a scalar tensor: in a graph it is a symbol."""
-    return torch.full((), side, dtype=torch.float64)
+    """Return a length as a tensor (1,): in a graph it is a symbol."""
+    return torch.full((1,), side, dtype=torch.float64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -108,8 +109,8 @@ def export(
 def _network(detector: Detector, header: Header) -> Network:
     if not isinstance(detector, Network):
         raise ExportError(
-            f"{header.detector} cannot be exported: it is a classical detector, no network, and "
-            "runs from its checkpoint without torch"
+            f"{header.detector} cannot be exported: it is a classical detector, and only networks "
+            "are graphs from end to end"
         )
     return detector
 
@@ -209,7 +210,12 @@ def _write_openvino(traced: Traced, passport: Passport, draft: Path, order: Orde
         model = with_preprocessing(model, _preprocess_of(passport), traced.outputs)
     between = draft.parent / "between.onnx"
     onnx.save(model, between)
-    converted = openvino.Core().read_model(between)
+    try:
+        converted = openvino.Core().read_model(between)
+    except RuntimeError as error:
+        failed = re.search(r"Conversion is failed for: (.*)", str(error))
+        what = failed[1] if failed else str(error).strip().splitlines()[-1]
+        raise ExportError(f"OpenVINO does not read a part of this detector: {what}") from error
     between.unlink()
     if order.calibration is not None:
         inputs = [inputs_of([picture], passport) for picture in order.calibration]
