@@ -16,6 +16,7 @@ from PIL import Image
 Box = Sequence[float] | NDArray[Any]
 Point = Sequence[float] | NDArray[Any]
 
+LARGEST = 1000  # pixels of an embedded image; the explained picture itself may have more
 TALLEST = 620  # pixels of the screen that an upright drawing is high at most
 
 
@@ -29,6 +30,16 @@ def data_url(pixels: NDArray[np.uint8], quality: int | None = None) -> str:
         image.save(buffer, "JPEG", quality=quality, subsampling=0)
     kind = "png" if quality is None else "jpeg"
     return f"data:image/{kind};base64,{b64encode(buffer.getvalue()).decode()}"
+
+
+def _reduced(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return an image whose sides are at most ``LARGEST`` pixels."""
+    height, width = pixels.shape[:2]
+    shrink = LARGEST / max(height, width, 1)
+    if shrink >= 1:
+        return pixels
+    size = (max(round(width * shrink), 1), max(round(height * shrink), 1))
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
 
 
 def _number(value: float) -> str:
@@ -81,7 +92,8 @@ class Canvas:
         smooth: bool = False,
         quality: int | None = None,
     ) -> Canvas:
-        """Lay an image (h, w, 3 or 4) over a box; default the whole picture."""
+        """Lay an image (h, w, 3 or 4), reduced where it is very large, over a box; default all."""
+        pixels = _reduced(pixels)
         x1, y1, x2, y2 = box if box is not None else (0, 0, *self.size[::-1])
         style = "" if smooth else ' style="image-rendering:pixelated"'
         self.parts.append(

@@ -31,17 +31,31 @@ class Templated(Protocol):
 
 
 def panels(run: Run) -> list[Panel]:
-    """Return the panels of the first class's template; none where no template was slid."""
+    """Return the panels of the template that responds most; none where no template was slid."""
     levels = sorted(run.shown(LevelScores), key=lambda step: step.level.scale)
-    if not levels or not isinstance(run.detector, Templated):
+    if not isinstance(run.detector, Templated) or not _tops(levels).size:
         return []
-    hog, template = run.detector.hog, run.detector.templates[0]
-    best = _best_place(run, levels, template)
+    hog = run.detector.hog
+    label = int(_tops(levels).max(axis=0).argmax())
+    template = run.detector.templates[label]
     return [
-        _cells(run, hog, levels, template, best),
+        _cells(run, hog, levels, template, _best_place(levels, label)),
         _weights(hog, template),
-        _responses(run, levels, template),
+        _responses(run, levels, template, label),
     ]
+
+
+def _tops(levels: Sequence[LevelScores]) -> NDArray[np.float64]:
+    """Return the highest response (levels, templates)."""
+    return np.array(
+        [
+            [
+                max(float(part.scores.max(initial=-np.inf)) for part in parts)
+                for parts in step.scores
+            ]
+            for step in levels
+        ]
+    )
 
 
 def cell_histograms(grid: NDArray[Any], hog: Hog) -> NDArray[np.float64]:
@@ -61,18 +75,12 @@ def cell_histograms(grid: NDArray[Any], hog: Hog) -> NDArray[np.float64]:
     return out
 
 
-def _best_place(
-    run: Run, levels: Sequence[LevelScores], template: Template
-) -> tuple[int, RasterScores, int, int]:
+def _best_place(levels: Sequence[LevelScores], label: int) -> tuple[int, RasterScores, int, int]:
     """Return level, raster, row and column of the window that responds most."""
-    places = []
-    for number, level in enumerate(levels):
-        for raster in level.scores[0]:
-            if raster.scores.size:
-                y, x = np.unravel_index(raster.scores.argmax(), raster.scores.shape)
-                places.append((float(raster.scores.max()), number, raster, int(y), int(x)))
-    _, number, raster, row, column = max(places, key=lambda place: place[0])
-    return number, raster, row, column
+    number = int(_tops(levels)[:, label].argmax())
+    raster = max(levels[number].scores[label], key=lambda part: part.scores.max(initial=-np.inf))
+    row, column = np.unravel_index(raster.scores.argmax(), raster.scores.shape)
+    return number, raster, int(row), int(column)
 
 
 def _cells(
@@ -87,10 +95,12 @@ def _cells(
     scale, pad = level.level.scale, level.raster.pad
     step = raster.step // hog.stride
     rows, columns = template.weights.shape[:2]
+    assert raster.grid is not None
     whole = cell_histograms(raster.grid, hog)
+    side = int(np.clip(1400 // max(whole.shape[:2]), 4, SIDE // 2 + 2))
     top, left = (origin - pad for origin in raster.origin)
     box = np.array([left, top, left + whole.shape[1] * hog.cell, top + whole.shape[0] * hog.cell])
-    picture = run.canvas().image(tinted(glyphs(whole, SIDE // 2 + 3), WHITE), box * scale)
+    picture = run.canvas().image(tinted(glyphs(whole, side), WHITE), box * scale)
     corner = np.array([left + column * raster.step, top + row * raster.step])
     sides = np.array([template.window[1], template.window[0]])
     window = np.concatenate([corner, corner + sides]) * scale
@@ -107,7 +117,7 @@ def _cells(
         "Blocks of neighbouring cells are normalised together, which takes light and contrast out and "
         "leaves shape (Dalal and Triggs 2005, sections 6.2 to 6.4).",
         (
-            Figure(picture.svg("glyphs of a pyramid level"), f"The picture at 1 / {scale:.2f} of its size",
+            Figure(picture.svg("glyphs of a pyramid level"), f"The picture at {1 / scale:.0%} of its size",
                    "The level on which the template responds most; the frame is that window."),
             Figure(seen.svg("the best window"), "The window of highest response"),
             Figure(close.svg("its glyphs"), "What the template is given of it",
@@ -142,21 +152,19 @@ def _weights(hog: Hog, template: Template) -> Panel:
     )
 
 
-def _responses(run: Run, levels: Sequence[LevelScores], template: Template) -> Panel:
-    chosen = _spread(levels)
-    highest = [max((float(r.scores.max()) for r in step.scores[0] if r.scores.size), default=-np.inf)
-               for step in levels]  # fmt: skip
+def _responses(run: Run, levels: Sequence[LevelScores], template: Template, label: int) -> Panel:
+    highest = _tops(levels)[:, label].tolist()
     ceiling = max(max(highest), 0.5)
     figures = []
-    for number in chosen:
+    for number in _spread(highest):
         step = levels[number]
         canvas = run.canvas().photo(0.6)
-        for raster in step.scores[0][:1]:
+        for raster in step.scores[label][:1]:
             _lay_response(canvas, raster, step, template, ceiling)
         size = template.window[0] * step.level.scale
         words = f"Windows {size:.0f} pixels high"
         figures.append(Figure(canvas.svg(words), words, f"Highest response {highest[number]:.2f}."))
-    count = sum(r.scores.size for step in levels for r in step.scores[0])
+    count = sum(r.scores.size for step in levels for r in step.scores[label])
     return Panel(
         "responses",
         "Responses over the pyramid",
@@ -170,14 +178,10 @@ def _responses(run: Run, levels: Sequence[LevelScores], template: Template) -> P
     )
 
 
-def _spread(levels: Sequence[LevelScores]) -> list[int]:
+def _spread(highest: Sequence[float]) -> list[int]:
     """Return the levels that are drawn: the best one of each part of the pyramid."""
-    highest = np.array(
-        [max((float(r.scores.max()) for r in step.scores[0] if r.scores.size), default=-np.inf)
-         for step in levels]
-    )  # fmt: skip
-    parts = np.array_split(np.arange(len(levels)), min(LEVELS, len(levels)))
-    return [int(part[highest[part].argmax()]) for part in parts]
+    parts = np.array_split(np.arange(len(highest)), min(LEVELS, len(highest)))
+    return [max(part.tolist(), key=highest.__getitem__) for part in parts]
 
 
 def _lay_response(

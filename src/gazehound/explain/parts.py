@@ -53,13 +53,14 @@ def _levels_of(run: Run, step: PartsPlaced) -> list[LevelScores]:
 
 def _empty(run: Run) -> Panel:
     scored = run.shown(LevelScores)
+    levels = len(run.shown(PartsPlaced)[0].pyramid.coarse)
     best = max((float(one.scores.max(initial=-np.inf)) for one in scored), default=-np.inf)
     canvas = run.canvas().photo(0.4)
     return Panel(
         "part-placement",
         "No placement",
         "A placement counts when root, parts and bias together reach the model's threshold. "
-        f"Here the best of all places on {len(scored)} levels reaches {best:.2f}, which is too little.",
+        f"Here the best of all places on {levels} levels reaches {best:.2f}, which is too little.",
         (Figure(canvas.svg("the picture")),),
         {"best": best},
     )

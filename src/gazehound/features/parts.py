@@ -23,7 +23,7 @@ from gazehound.features.dpm_features import FeaturePyramid, mirror_filter
 from gazehound.features.threads import in_threads
 from gazehound.kernels.correlation import FilterBank, correlate, filter_bank
 from gazehound.kernels.distance_transform import add_deformed, best_place, distance_transform
-from gazehound.watching import show
+from gazehound.watching import is_watched, show
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -288,10 +288,16 @@ def find_placements(
         most: the largest number kept, the best ones; None for all.
         scorer: scores one root level; ``score_level`` unless given.
     """
+    highest = -np.inf
 
     def one_level(level: int) -> Placements:
+        nonlocal highest
         scored = scorer(level) if scorer else score_level(mixture, pyramid, level)
-        show(scored)
+        if is_watched():  # all levels together can be far larger than the picture
+            top = float(scored.scores.max(initial=-np.inf))
+            if top >= highest:
+                highest = top
+                show(scored)
         return above(mixture, pyramid, scored, threshold, most)
 
     found = Placements.joined(in_threads(one_level, range(len(pyramid.coarse))), mixture.part_count)

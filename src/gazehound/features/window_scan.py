@@ -21,7 +21,7 @@ from gazehound.features.pyramid import Level
 from gazehound.features.threads import in_threads
 from gazehound.kernels.block_scores import correlate_blocks
 from gazehound.records import FloatArray, IntArray
-from gazehound.watching import show
+from gazehound.watching import is_watched, show
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,16 @@ def scan(
     """
     limits = np.broadcast_to(np.asarray(threshold, np.float64), len(templates))
 
+    highest = -np.inf
+
     def on_level(level: Level) -> list[tuple[IntArray, FloatArray]]:
+        nonlocal highest
         scores = score_level(planes, hog, templates, level, raster)
-        show(LevelScores(level, raster, scores))
+        if is_watched():
+            top = max(float(p.scores.max(initial=-np.inf)) for parts in scores for p in parts)
+            shown = scores if top >= highest else _without_grids(scores)
+            highest = max(highest, top)
+            show(LevelScores(level, raster, shown))
         return [_collect(parts, limit, raster) for parts, limit in zip(scores, limits, strict=True)]
 
     found = in_threads(on_level, levels)
@@ -122,18 +129,22 @@ class RasterScores(NamedTuple):
         origin: (y, x) of the first window in the padded level.
         step: pixels between windows, (y, x).
         scores: (rows, columns) float32.
-        grid: (block rows, block columns, numbers per block), what the template was slid over.
+        grid: (block rows, block columns, numbers per block), what the template was slid over; ``None``
+            where it was let go.
     """
 
     origin: tuple[int, int]
     step: int
     scores: FloatArray
-    grid: FloatArray
+    grid: FloatArray | None
 
 
 @dataclass(frozen=True)
 class LevelScores:
     """The step that a scan shows of each pyramid level.
+
+    Only the level where a template responds most is sure to have its grids: all of them together can be
+    far larger than the picture.
 
     Attributes:
         level: of the pyramid.
@@ -144,6 +155,10 @@ class LevelScores:
     level: Level
     raster: Raster
     scores: list[list[RasterScores]]
+
+
+def _without_grids(scores: list[list[RasterScores]]) -> list[list[RasterScores]]:
+    return [[part._replace(grid=None) for part in parts] for parts in scores]
 
 
 def score_level(
