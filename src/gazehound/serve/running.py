@@ -67,7 +67,7 @@ def run(
     app = create_app(detector, header, settings)
     config = uvicorn.Config(
         app, log_level=log_level, access_log=log_level == "info", server_header=False,
-        timeout_graceful_shutdown=int(2 * settings.seconds) + GRACE, lifespan="on",
+        timeout_graceful_shutdown=int(2 * settings.seconds) + GRACE, lifespan="on", ws="none",
     )  # fmt: skip
     server = uvicorn.Server(config)
     service = app.state.service

@@ -67,7 +67,7 @@ function outline(context, one, scale, unit, chosen) {
   context.lineJoin = "round";
   context.beginPath();
   context.roundRect(x1, y1, x2 - x1, y2 - y1, 2.5 * unit);
-  context.fillStyle = css(colour, one === chosen ? 0.2 : 0.07);
+  context.fillStyle = css(colour, one === chosen ? 0.2 : 0.05);
   context.fill();
   context.strokeStyle = "rgb(0 0 0 / 0.4)";
   context.lineWidth = bold + 1.5 * unit;
