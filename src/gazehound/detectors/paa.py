@@ -21,6 +21,7 @@ from torch import Tensor
 from gazehound.boxes.iou import iou
 from gazehound.data.preprocess import Preprocess
 from gazehound.detectors.network import Network
+from gazehound.errors import ConfigError
 from gazehound.nn.anchors import AnchorGrid, octave_sizes
 from gazehound.nn.assigners.assigner import Assigner, lay_out
 from gazehound.nn.assigners.named import make_assigner
@@ -112,7 +113,13 @@ class PAA(Network):
         }
 
     def decode(self, outputs: QualityOutputs, sizes: Float[Tensor, "B 2"]) -> Found:
-        """Score by class and IoU, keep the best per level, suppress per class, vote."""
+        """Score by class and IoU, keep the best per level, suppress per class, vote.
+
+        Raises:
+            ConfigError: the limits leave NMS to somebody else, and score voting comes after it.
+        """
+        if self.voting and not self.limits.nms:
+            raise ConfigError("PAA's score voting follows NMS, so NMS must be inside: export with --nms")
         scores = outputs.judged_scores().sqrt()
         boxes, best, labels = decode_best(
             scores, outputs.regression, outputs.anchors, outputs.lengths, sizes,

@@ -13,7 +13,7 @@ from torch.export import Dim, ExportedProgram
 
 from gazehound.data.preprocess import Preprocess
 from gazehound.detectors.network import Network
-from gazehound.errors import ExportError
+from gazehound.errors import ExportError, GazehoundError
 from gazehound.export.pixels import Pixels, Restored, fixed_shape
 from gazehound.nn.postprocess import Found
 
@@ -177,7 +177,7 @@ def _recorded(
 ) -> ExportedProgram:
     try:
         return torch.export.export(module, example, dynamic_shapes=dynamic, strict=False)
-    except ExportError:
+    except GazehoundError:  # says it better itself
         raise
     except Exception as error:  # torch raises a dozen kinds, each over many lines
         what = type(network).__name__
