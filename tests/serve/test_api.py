@@ -250,6 +250,15 @@ def test_a_slow_upload_is_not_waited_for(serve):
     is_problem(spoken(client, head, b"\x89PNG"), 408, "slow-upload")  # the rest never comes
 
 
+def test_a_client_that_goes_away_leaves_nothing_behind(serve):
+    client = serve(ColourDetector())
+    with socket.create_connection((client.base_url.host, client.base_url.port), 10) as line:
+        line.sendall(b"POST /v1/detect HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n\x89PNG")
+        wait_for(lambda: "in_work 1.0" in client.get("/metrics").text)
+    wait_for(lambda: "in_work 0.0" in client.get("/metrics").text)
+    assert 'path="/v1/detect",status="499"} 1.0' in client.get("/metrics").text
+
+
 def test_a_full_queue_says_when_to_come_again(serve):
     detector = MoodyDetector(seconds=20)
     client = serve(detector, Settings(queue=1))
