@@ -6,6 +6,7 @@ box at pixel 1,300 has not to share 256 values with one at pixel 3.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
@@ -42,16 +43,22 @@ def quantised_onnx(file: Path, out: Path, inputs: Sequence[Arrays]) -> None:
             """Return the next inputs, or None at the end."""
             return next(self.rest, None)
 
-    quantization.quantize_static(
-        file,
-        out,
-        Reader(),
-        quant_format=quantization.QuantFormat.QDQ,
-        op_types_to_quantize=["Conv", "Gemm", "MatMul"],
-        per_channel=True,
-        weight_type=quantization.QuantType.QInt8,
-        activation_type=quantization.QuantType.QUInt8,
-    )
+    root = logging.getLogger()
+    level = root.level
+    try:
+        root.setLevel(logging.ERROR)  # it recommends steps that the graph does not need
+        quantization.quantize_static(
+            file,
+            out,
+            Reader(),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=["Conv", "Gemm", "MatMul"],
+            per_channel=True,
+            weight_type=quantization.QuantType.QInt8,
+            activation_type=quantization.QuantType.QUInt8,
+        )
+    finally:
+        root.setLevel(level)
 
 
 def quantised_openvino(model: Any, inputs: Sequence[Arrays]) -> Any:
@@ -61,6 +68,7 @@ def quantised_openvino(model: Any, inputs: Sequence[Arrays]) -> Any:
         MissingDependency: nncf is not installed.
     """
     nncf = need("nncf", "INT8 in OpenVINO")
+    nncf.set_log_level(logging.ERROR)
     scope = nncf.IgnoredScope(
         types=list(FLOAT_OPERATIONS), patterns=["preprocess/.*"], validate=False
     )
