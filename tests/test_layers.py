@@ -17,7 +17,7 @@ FLOORS = [
     {"checkpoints"},
     {"training", "explain", "export", "adapters"},
     {"reports", "serve"},
-    {"model", "cli", "__main__", "__main__"},
+    {"model", "cli", "__main__"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 SHARED_BY_DETECTORS = {"gazehound.detectors.detector", "gazehound.detectors.network"}
