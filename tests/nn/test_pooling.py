@@ -49,6 +49,31 @@ def test_kernel_on_several_threads_gives_the_same(monkeypatch):
     assert torch.equal(RoIAlign()(maps, rows, 8), one)
 
 
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize("sampling", [0, 1, 2, 3])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_gradient_of_the_kernel_equals_torchvision(monkeypatch, sampling, aligned, threads):
+    """Boxes over the edge, outside, inverted, and smaller than a cell among them."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    generator = torch.Generator().manual_seed(5)
+    start = torch.rand(60, 2, generator=generator) * 260 - 40
+    rows = torch.cat(
+        [
+            torch.randint(0, 2, (60, 1), generator=generator).float(),
+            start,
+            start + torch.rand(60, 2, generator=generator) * 150 - 5,
+        ],
+        dim=1,
+    )
+    maps = torch.randn(2, 70, 19, 23, generator=generator)
+    pull = torch.randn(60, 70, 7, 7, generator=generator)
+    ours, theirs = maps.clone().requires_grad_(), maps.clone().requires_grad_()
+    RoIAlign(7, sampling, aligned=aligned)(ours, rows, 8).backward(pull)
+    torchvision.ops.roi_align(theirs, rows, 7, 1 / 8, sampling, aligned).backward(pull)
+    assert theirs.grad.abs().max() > 0.1
+    assert torch.allclose(ours.grad, theirs.grad, rtol=1e-5, atol=1e-5)
+
+
 def test_kernel_takes_boxes_that_are_no_numbers():
     rows = torch.tensor([[0, float("nan"), 0, 9, 9], [0, 0, 0, float("inf"), 9]])
     assert RoIAlign()(torch.ones(1, 3, 8, 8), rows, 8).shape == (2, 3, 7, 7)

@@ -12,7 +12,7 @@ from gazehound.checkpoints.torchvision_faster_rcnn import import_faster_rcnn
 from gazehound.data.batching import pad_targets
 from gazehound.data.images import read_image
 from gazehound.errors import CheckpointError, ConfigError
-from gazehound.nn import samplers
+from gazehound.nn import pooling, samplers
 from gazehound.nn.proposals import ProposalLimits
 from gazehound.nn.samplers import BalancedSampler
 from gazehound.records import Classes
@@ -133,6 +133,9 @@ class First:
 
 def test_one_training_step_has_the_same_losses_and_gradients(pair, photographs, monkeypatch):
     theirs, ours = pair
+    # BatchNorm over few regions makes 1e-6 of another order of summing 1e-2 of the gradient; the
+    # kernel of RoIAlign has a test of its own
+    monkeypatch.setattr(pooling, "_fits_kernel", lambda features: False)
     monkeypatch.setattr(theirs.rpn, "fg_bg_sampler", First(256, 0.5))
     monkeypatch.setattr(theirs.roi_heads, "fg_bg_sampler", First(REGIONS, 0.25))
     monkeypatch.setattr(

@@ -27,7 +27,7 @@ ROWS: tuple[Entry, ...] = (
     Entry(
         "localizer_r18", "gazehound.detectors.localizer:localizer_r18", 2013, _OVERFEAT,
         "network", 11.2, "one object per image: class and box regressed from pooled features",
-        tiny={"backbone": "resnet10t"}, lesson=_ONE,
+        tiny={"backbone": "test_resnet"}, lesson=_ONE,
     ),
     Entry(
         "localizer_r50", "gazehound.detectors.localizer:localizer_r50", 2013, _OVERFEAT,
@@ -76,10 +76,10 @@ ROWS: tuple[Entry, ...] = (
         "fast_rcnn_c4", "gazehound.detectors.fast_rcnn:fast_rcnn_c4", 2015, _FAST,
         "network", 24.3, "ResNet-50: stages 1 to 3 on the image, stage 4 on each region",
         tiny={
-            "backbone": "resnet10t", "cells": 4, "proposals": 40, "regions": 48,
+            "backbone": "test_resnet", "cells": 4, "proposals": 40, "regions": 32,
             "search": {"mode": "single", "smallest": 8},
         },
-        lesson={"scale": (0.3, 0.6), "objects": (1, 2), "hidden": 0.2, "clutter": 2},
+        lesson=_EASY,
     ),
     Entry(
         "faster_rcnn_r18", "gazehound.detectors.faster_rcnn:faster_rcnn_r18", 2015, _FASTER,

@@ -1,9 +1,10 @@
-"""RoIAlign forward on the CPU: bilinear weights once per region, then sums over contiguous channels.
+"""RoIAlign on the CPU: bilinear weights once per region, then sums over contiguous channels.
 
 The average over the samples of a bin is separable: sample positions form a grid, so the weight of a
 cell is a weight of its row times a weight of its column. Each axis is reduced to a short list of
 (cell, weight) per bin, neighbouring samples that share a cell being merged; what is left is a weighted
-sum of a few channel vectors, which the compiler turns into vector instructions.
+sum of a few channel vectors, which the compiler turns into vector instructions. Backward is the
+transpose: a row of bins is spread over the columns first, and the spread row over the rows.
 """
 
 from __future__ import annotations
@@ -47,6 +48,64 @@ def roi_align(features: Any, rows: Any, scale: Any, sampling: int, aligned: bool
                 for a in range(y_counts[i]):
                     row = image[ys[i, a]]
                     _add(row, xs[j], x_weights[j], x_counts[j], y_weights[i, a], into)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def roi_align_backward(
+    gradient: Any, rows: Any, scale: Any, sampling: int, aligned: bool, out: Any
+) -> None:
+    """Add what each region hands back to the features that it was pooled from.
+
+    Args:
+        gradient: (R, S, S, C) float32, C order.
+        rows: (R, 5) float32: image of the batch, then ``xyxy`` in pixels of the network input.
+        scale: float32, cells per pixel.
+        sampling: samples per bin and axis, as in :func:`roi_align`.
+        aligned: the convention, likewise.
+        out: (B, H, W, C) float32, added to.
+    """
+    side = gradient.shape[1]
+    offset = np.float32(0.5) if aligned else np.float32(0.0)
+    spread = np.zeros((out.shape[2], out.shape[3]), np.float32)
+    for r in range(rows.shape[0]):
+        image = out[int(rows[r, 0])]
+        left, top = rows[r, 1] * scale - offset, rows[r, 2] * scale - offset
+        width = rows[r, 3] * scale - offset - left
+        height = rows[r, 4] * scale - offset - top
+        if not aligned:
+            width, height = max(width, np.float32(1.0)), max(height, np.float32(1.0))
+        ys, y_weights, y_counts = _taps(top, height, image.shape[0], side, sampling)
+        xs, x_weights, x_counts = _taps(left, width, image.shape[1], side, sampling)
+        first, last = _span(xs, x_counts)
+        for i in range(side):
+            if y_counts[i] == 0:
+                continue
+            spread[first : last + 1] = np.float32(0.0)
+            for j in range(side):
+                for b in range(x_counts[j]):
+                    _spread(gradient[r, i, j], x_weights[j, b], spread[xs[j, b]])
+            for a in range(y_counts[i]):
+                row = image[ys[i, a]]
+                for x in range(first, last + 1):
+                    _spread(spread[x], y_weights[i, a], row[x])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _span(index: Any, count: Any) -> Any:
+    """Return the first and the last cell that any bin of an axis reads; (0, -1) for none."""
+    first, last = np.int64(0), np.int64(-1)
+    for b in range(count.size):
+        for t in range(count[b]):
+            first = index[b, t] if last < 0 else min(first, index[b, t])
+            last = max(last, index[b, t])
+    return first, last
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _spread(source: Any, weight: Any, into: Any) -> None:
+    """Add a weighted channel vector to another."""
+    for channel in range(into.size):
+        into[channel] += weight * source[channel]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

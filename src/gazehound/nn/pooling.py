@@ -1,22 +1,23 @@
 """From boxes to features of one size: RoIPool, RoIAlign, and the pyramid level that a region takes.
 
-Both pools give what ``torchvision.ops`` gives, which serves whenever a gradient is wanted. RoIAlign
-without one runs on the CPU in a kernel of ours.
+Both pools give what ``torchvision.ops`` gives, which serves on accelerators and in graphs that are
+traced. RoIAlign runs on the CPU in a kernel of ours, forward and backward.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torchvision.ops
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from gazehound.boxes.arrays import is_traced
 from gazehound.errors import ConfigError
@@ -27,6 +28,7 @@ Pool = Callable[[Tensor, Tensor, int], Tensor]
 
 FAR = -1e5  # pixels: a region out here pools to zeros and hands back no gradient
 REGIONS_PER_THREAD = 32  # fewer are not worth a thread
+CHANNELS_PER_THREAD = 32
 
 
 class RoIPool:
@@ -66,37 +68,78 @@ class RoIAlign:
     ) -> Float[Tensor, "R C S S"]:
         """Pool regions of one map; ``rows`` hold the image and the ``xyxy`` box in input pixels."""
         if _fits_kernel(features):
-            return self._by_kernel(features, rows, 1 / stride)
-        pooled: Tensor = torchvision.ops.roi_align(
-            features.float(), rows, self.size, 1 / stride, self.sampling, self.aligned
-        )
+            rule = _Rule(self.size, 1 / stride, self.sampling, self.aligned)
+            pooled: Tensor = _KernelAlign.apply(features.float(), rows, rule)
+        else:
+            pooled = torchvision.ops.roi_align(
+                features.float(), rows, self.size, 1 / stride, self.sampling, self.aligned
+            )
         return pooled.to(features.dtype)
 
-    def _by_kernel(self, features: Tensor, rows: Tensor, scale: float) -> Tensor:
+
+@dataclass(frozen=True)
+class _Rule:
+    """How RoIAlign samples: side of the pooled map, cells per pixel, samples, convention."""
+
+    size: int
+    scale: float
+    sampling: int
+    aligned: bool
+
+
+class _KernelAlign(torch.autograd.Function):
+    """RoIAlign of NumPy arrays that share their memory with the tensors."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, rows: Tensor, rule: _Rule) -> Tensor:
+        """Pool; the work is divided by regions."""
         from gazehound.kernels.roi_align import roi_align
 
         cells = features.detach().permute(0, 2, 3, 1).contiguous().numpy()  # B x H x W x C
         regions = np.ascontiguousarray(rows.detach().numpy(), np.float32)
-        out = np.empty((len(regions), self.size, self.size, cells.shape[3]), np.float32)
-        cells_per_pixel = np.float32(scale)
+        ctx.regions, ctx.rule, ctx.shape = regions, rule, cells.shape
+        out = np.empty((len(regions), rule.size, rule.size, cells.shape[3]), np.float32)
+        scale = np.float32(rule.scale)
 
-        def part(span: slice) -> None:
-            roi_align(cells, regions[span], cells_per_pixel, self.sampling, self.aligned, out[span])
+        def part(a: int, b: int) -> None:
+            roi_align(cells, regions[a:b], scale, rule.sampling, rule.aligned, out[a:b])
 
-        threads = max(1, min(torch.get_num_threads(), len(regions) // REGIONS_PER_THREAD))
-        if threads == 1:
-            part(slice(None))
-        else:
-            edges = np.linspace(0, len(regions), threads + 1).astype(int)
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(part, (slice(a, b) for a, b in itertools.pairwise(edges))))
+        _divided(part, len(regions), REGIONS_PER_THREAD)
         return torch.from_numpy(out).permute(0, 3, 1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """Hand gradients back; the work is divided by channels, so that no two threads meet."""
+        from gazehound.kernels.roi_align import roi_align_backward
+
+        rule, given = ctx.rule, gradient.detach().permute(0, 2, 3, 1).numpy()
+        out = np.empty(ctx.shape, np.float32)
+        scale = np.float32(rule.scale)
+
+        def part(a: int, b: int) -> None:
+            own = np.zeros((*ctx.shape[:3], b - a), np.float32)
+            some = np.ascontiguousarray(given[..., a:b])
+            roi_align_backward(some, ctx.regions, scale, rule.sampling, rule.aligned, own)
+            out[..., a:b] = own
+
+        _divided(part, ctx.shape[3], CHANNELS_PER_THREAD)
+        return torch.from_numpy(out).permute(0, 3, 1, 2), None, None
+
+
+def _divided(part: Callable[[int, int], None], count: int, least: int) -> None:
+    """Call ``part(first, last)`` for spans of ``count`` things, in threads if there are enough."""
+    threads = max(1, min(torch.get_num_threads(), count // least))
+    if threads == 1:
+        return part(0, count)
+    edges = np.linspace(0, count, threads + 1).astype(int).tolist()
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(part, edges[:-1], edges[1:]))
+    return None
 
 
 def _fits_kernel(features: Tensor) -> bool:
-    wants_gradient = torch.is_grad_enabled() and features.requires_grad
-    on_host = features.device.type == "cpu" and features.dtype == torch.float32
-    return on_host and not wants_gradient and not is_traced()
+    return features.device.type == "cpu" and not is_traced()
 
 
 @dataclass(frozen=True)
