@@ -262,6 +262,14 @@ def test_loaded_by_name_once(row, server, tmp_path):
     assert set(read_source("hog-svm")[0])  # what training starts from
 
 
+def test_a_terminal_sees_a_bar(row, server):
+    screen = io.StringIO()
+    server.answers = ["stalled", "good"]
+    store.native_file(row, Console(file=screen, force_terminal=True, width=120), HASTE)
+    assert "people.npy" in screen.getvalue()
+    assert "kB" in screen.getvalue()
+
+
 def test_several_at_once_download_once(row, server):
     found = []
     threads = [

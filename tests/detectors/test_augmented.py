@@ -97,6 +97,21 @@ def test_a_network_sees_other_sizes_with_the_same_weights():
     assert sorted(np.round(mirrored.boxes[:, 0]).tolist()) == [15, 30]
 
 
+def test_a_network_that_cannot_be_scaled_says_so():
+    class Rigid(Fixed):
+        def forward(self, images):
+            if images.shape[2] != 64:
+                raise RuntimeError("needs 64 pixels\nand more words")
+            return images
+
+    image = np.zeros((50, 60, 3), np.uint8)
+    assert len(Augmented(Rigid(), (1.0,)).predict([image])[0]) == 2
+    with pytest.raises(
+        ConfigError, match=r"cannot look at 0\.5 times its input size: needs 64 pixels$"
+    ):
+        Augmented(Rigid(), (0.5,)).predict([image])
+
+
 def test_wrong_values():
     for options in ({"scales": ()}, {"scales": (0.0,)}, {"merge": "mean"}, {"iou_threshold": 2}):
         with pytest.raises(ConfigError):

@@ -74,7 +74,8 @@ class Augmented:
         """Detect on (H, W, 3) uint8 RGB images; one record per image, best first.
 
         Raises:
-            ConfigError: the detector finds more than boxes (keypoints, 3D), which nobody mirrors here.
+            ConfigError: the detector finds more than boxes (keypoints, 3D), which nobody mirrors here,
+                or is a network that one of the scales is too small for.
         """
         if not images:
             return []
@@ -100,7 +101,15 @@ class Augmented:
             detector = _at_scale(detector, scale)
         elif scale != 1:
             seen = [_resized(image, scale) for image in seen]
-        found = detector.predict(seen, score=score)
+        try:
+            found = detector.predict(seen, score=score)
+        except RuntimeError as error:
+            if scale == 1:
+                raise
+            reason = str(error).splitlines()[0]
+            raise ConfigError(
+                f"this network cannot look at {scale:g} times its input size: {reason}"
+            ) from None
         return [
             _of_image(record, size, mirrored) for record, size in zip(found, sides, strict=True)
         ]
