@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from tests.learning import learn
 
 from gazehound.data import open_dataset
 from gazehound.data.augment import NO_AUGMENT, Augment
@@ -19,7 +20,6 @@ from gazehound.errors import ConfigError, DataError
 from gazehound.nn.heatmaps import point_targets
 from gazehound.nn.keypoints import joint_targets, snapped
 from gazehound.records import Classes, Sample
-from tests.learning import learn
 
 TINY = {"backbone": "resnet10t", "up": "plain", "widths": (48, 32, 32), "hidden": 32}
 PERSON = Classes(("person",))
