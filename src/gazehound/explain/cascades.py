@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gazehound.explain.canvas import Canvas
+from gazehound.explain.canvas import LARGEST, Canvas
 from gazehound.explain.colours import KEPT, colour_of, heat
 from gazehound.explain.panels import Figure, Panel, Table
 from gazehound.explain.plots import log_bars
@@ -67,9 +67,9 @@ def _integral(run: Run, scan: Scanned, window: NDArray[np.float64]) -> Panel:
     corners = {"A": table[y1, x1], "B": table[y1, x2], "C": table[y2, x1], "D": table[y2, x2]}
     total = int(corners["D"] - corners["B"] - corners["C"] + corners["A"])
     pixels = max((x2 - x1) * (y2 - y1), 1)
-    map_ = run.canvas().image(
-        heat(table[1:, 1:] / max(int(table[-1, -1]), 1)), smooth=True, quality=90
-    )
+    step = -(-max(table.shape) // LARGEST)
+    share = table[1::step, 1::step] / max(int(table[-1, -1]), 1)
+    map_ = run.canvas().image(heat(share), smooth=True, quality=90)
     photo = run.canvas().photo(0.15)
     for canvas in (photo, map_):
         canvas.box(window, KEPT, width=2.5, fill=0.12)

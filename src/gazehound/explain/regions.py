@@ -66,7 +66,7 @@ def _hierarchy(run: Run, step: Searched) -> list[Panel]:
         Figure(_regions(run, step.image, first), f"{count} superpixels",
                "Each in its mean colour; their borders follow the edges of the picture.")
     ]  # fmt: skip
-    for left in CUTS:
+    for left in [cut for cut in CUTS if cut < count] or [max(count // 2, 1)]:
         if left < count:
             labels = merged_labels(hierarchy, left)
             figures.append(Figure(_regions(run, step.image, labels, boxes=True), f"{left} regions left",
@@ -82,8 +82,13 @@ def _hierarchy(run: Run, step: Searched) -> list[Panel]:
             "objects of all sizes appear as some region on the way, and no window has to slide.",
             tuple(figures),
             {"superpixels": count, "regions": regions, "hierarchies": len(step.hierarchies)},
-            f"{len(step.hierarchies)} such hierarchies were grown, in several colour spaces, scales and "
-            f"measures of similarity, with {sum(regions):,} regions in all; the first is drawn.",
+            f"{sum(regions):,} regions come of it in all"
+            + (
+                f": {len(step.hierarchies)} such hierarchies were grown, in several colour spaces, "
+                "scales and measures of similarity; the first is drawn."
+                if len(step.hierarchies) > 1
+                else "."
+            ),
         )
     ]
 
