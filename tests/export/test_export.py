@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 
 import jaxtyping
 import numpy as np
@@ -13,7 +14,7 @@ from gazehound.catalog import find
 from gazehound.checkpoints.rebuild import build
 from gazehound.cli import main
 from gazehound.errors import CheckpointError, ConfigError, ExportError, MissingDependency
-from gazehound.export import runners, write
+from gazehound.export import onnx_graph, write
 from gazehound.export.evidence import Evidence
 from gazehound.export.graph import Plan, Traced, trace
 from gazehound.export.onnx_graph import annotate
@@ -83,7 +84,33 @@ def yolox():
 
 
 @pytest.fixture(scope="module")
-def whole_onnx(yolox, tmp_path_factory):
+def recorded():
+    """Record and convert each plan of the small YOLOX once; every format then writes its own file."""
+    patch = pytest.MonkeyPatch()
+    traced: dict[tuple[int, Plan], Traced] = {}
+    models: dict[int, bytes] = {}
+
+    def trace_once(network, plan):
+        key = id(network), plan
+        if key not in traced:
+            traced[key] = trace(network, plan)
+        return traced[key]
+
+    def convert_once(one):
+        if id(one) not in models:
+            models[id(one)] = onnx_of(one).SerializeToString()
+        return onnx.load_from_string(models[id(one)])
+
+    onnx = pytest.importorskip("onnx")
+    onnx_of = onnx_graph.onnx_of
+    patch.setattr(write, "trace", trace_once)
+    patch.setattr(onnx_graph, "onnx_of", convert_once)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def whole_onnx(yolox, recorded, tmp_path_factory):
     file = tmp_path_factory.mktemp("onnx") / "yolox.onnx"
     order = Order("onnx", file, Plan(nms=True, preprocessing=True))
     files, proof = export(yolox.detector, yolox.header, order, evidence(pictures()))
@@ -134,20 +161,28 @@ def test_the_command_line_takes_it_like_a_checkpoint(whole_onnx, tmp_path, monke
     assert {row["category_id"] for row in rows} <= set(CLASSES.ids)
 
 
-def test_openvino_with_nms_outside(yolox, tmp_path):
-    order = Order("openvino", tmp_path / "yolox.xml")
+def test_openvino(yolox, recorded, tmp_path):
+    order = Order("openvino", tmp_path / "yolox.xml", Plan(nms=True))
     files, _ = export(yolox.detector, yolox.header, order, evidence(pictures()))
     assert sorted(file.name for file in files) == ["yolox.bin", "yolox.xml"]
     model = gazehound.load(tmp_path / "yolox.xml")
-    assert model.detector.passport.nms == "outside"
+    passport = model.detector.passport
+    assert (passport.nms, passport.preprocessing, passport.format) == ("inside", False, "openvino")
     same(yolox, model, pictures())
     assert sorted(file.name for file in tmp_path.iterdir()) == ["yolox.bin", "yolox.xml"]
 
 
-@pytest.mark.parametrize("nms", [False, True])
-def test_torch_export_of_inputs_of_any_size(nms, tmp_path):
+def test_torch_export_with_nms_outside(yolox, recorded, tmp_path):
+    order = Order("torch-export", tmp_path / "yolox.pt2")
+    export(yolox.detector, yolox.header, order, evidence(pictures()))
+    model = gazehound.load(tmp_path / "yolox.pt2")
+    assert model.detector.passport.nms == "outside"
+    same(yolox, model, pictures())
+
+
+def test_torch_export_of_inputs_of_any_size(tmp_path):
     native = tiny("centernet_r18", resize="longer", size=128)
-    order = Order("torch-export", tmp_path / "points.pt2", Plan(nms=nms))
+    order = Order("torch-export", tmp_path / "points.pt2", Plan(nms=True))
     export(native.detector, native.header, order, evidence(pictures()))
     model = gazehound.load(tmp_path / "points.pt2")
     assert model.detector.passport.nms == "none"
@@ -157,7 +192,7 @@ def test_torch_export_of_inputs_of_any_size(nms, tmp_path):
 
 @pytest.mark.slow
 def test_two_stages_in_onnx(tmp_path):
-    native = tiny("faster_rcnn_r50", resize="longer", size=128)
+    native = tiny("faster_rcnn_r50", resize="longer", size=128, square=True)
     order = Order("onnx", tmp_path / "two.onnx", Plan(nms=True))
     export(native.detector, native.header, order, evidence(pictures()))
     model = gazehound.load(tmp_path / "two.onnx")
@@ -165,15 +200,12 @@ def test_two_stages_in_onnx(tmp_path):
     same(native, model, pictures(2, (60, 200)))
 
 
-@pytest.mark.slow
-def test_int8_says_what_it_costs(yolox, tmp_path):
-    order = Order("onnx", tmp_path / "small.onnx", calibration=pictures(4))
+def test_int8_says_what_it_costs(yolox, recorded, tmp_path):
+    order = Order("onnx", tmp_path / "small.onnx", Plan(nms=True), calibration=pictures(4))
     _, proof = export(yolox.detector, yolox.header, order, evidence(pictures()))
     assert proof.box > 0
     model = gazehound.load(tmp_path / "small.onnx")
     assert model.detector.passport.int8
-    float32 = sum(p.numel() * 4 for p in yolox.detector.parameters())
-    assert (tmp_path / "small.onnx").stat().st_size < 2 * float32
     with pytest.raises(ConfigError, match="needs truths"):
         export(
             yolox.detector,
@@ -208,7 +240,7 @@ def quick(yolox, monkeypatch):
 
 def test_a_file_that_finds_something_else_is_not_left(yolox, quick, tmp_path):
     order = Order("onnx", tmp_path / "wrong.onnx")
-    with pytest.raises(ExportError, match=r"picture \d: detection \d+ \(.*\) moved by 3\.00 px"):
+    with pytest.raises(ExportError, match=r"something else: picture \d: detection \d+ \("):
         export(yolox.detector, yolox.header, order, evidence(pictures()))
     assert list(tmp_path.iterdir()) == []
 
@@ -232,9 +264,9 @@ def test_a_folder_that_cannot_be_written_is_one_line(yolox, quick, tmp_path):
         export(yolox.detector, yolox.header, order, evidence(pictures()))
 
 
-def test_the_network_is_as_before(yolox, tmp_path):
+def test_the_network_is_as_before(yolox, recorded):
     limits, training = yolox.detector.limits, yolox.detector.training
-    assert trace(yolox.detector, Plan()).nms == "outside"
+    assert write.trace(yolox.detector, Plan()).nms == "outside"
     assert yolox.detector.limits == limits
     assert yolox.detector.training == training
 
@@ -264,11 +296,15 @@ def test_bad_input_is_one_line(yolox, tmp_path, monkeypatch, capsys):
     assert "none.safetensors" in lines(*tell, missing, "--format", "onnx")
 
 
-def test_a_missing_package_names_the_extra(yolox, tmp_path, monkeypatch):
-    monkeypatch.setitem(runners.__dict__, "need", runners.need)
-    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
+def test_a_missing_package_names_the_extra(yolox, recorded, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(MissingDependency, match=r"pip install 'gazehound\[export\]'"):
-        export(yolox.detector, yolox.header, Order("onnx", tmp_path / "m.onnx"), evidence([]))
+        export(
+            yolox.detector,
+            yolox.header,
+            Order("onnx", tmp_path / "m.onnx", Plan(nms=True)),
+            evidence([]),
+        )
     assert list(tmp_path.iterdir()) == []
 
 
