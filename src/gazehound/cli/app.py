@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from gazehound.cli import data
+from gazehound.cli.compare import compare
 from gazehound.cli.demo import demo
 from gazehound.cli.evaluate import evaluate
 from gazehound.cli.explain import explain
@@ -51,6 +52,7 @@ app.command()(train_classifier)
 app.command()(tune)
 app.command()(predict)
 app.command()(evaluate)
+app.command()(compare)
 app.command()(explain)
 app.command()(serve)
 app.add_typer(data.app, name="data")

@@ -30,7 +30,7 @@ from gazehound.reports.page import percent, render
 _PICTURES = 12
 _FAINT_CURVES = 30
 _MATRIX_CLASSES = 24
-_GRID = np.linspace(0, 1, 201)
+GRID = np.linspace(0, 1, 201)
 _KIND_WORDS = {
     "classification": "wrong class",
     "localisation": "right class, loose box",
@@ -153,14 +153,14 @@ def _numbers(result: Scored, diagnosis: Diagnosis) -> list[dict[str, Any]]:
 
 
 def _precision_recall(diagnosis: Diagnosis) -> Markup:
-    lines = [_at_recalls(curve) for curve in _largest(diagnosis.curves)]
-    faint = [Line(_GRID.tolist(), y.tolist(), colour="#64748b", faint=True) for y in lines]
+    lines = [best_precision(curve) for curve in _largest(diagnosis.curves)]
+    faint = [Line(GRID.tolist(), y.tolist(), colour="#64748b", faint=True) for y in lines]
     bold: list[Line] = []
     for name, curves in (("IoU 0.50", diagnosis.curves), ("IoU 0.75", diagnosis.curves_75)):
-        known = [_at_recalls(curve) for curve in curves if curve.positives]
+        known = [best_precision(curve) for curve in curves if curve.positives]
         if known:
             mean = np.mean(known, axis=0)
-            bold.append(Line(_GRID.tolist(), mean.tolist(), name, COLOURS[len(bold)]))
+            bold.append(Line(GRID.tolist(), mean.tolist(), name, COLOURS[len(bold)]))
     return line_chart([*faint, *bold], "recall", "precision", (0, 1), (0, 1))
 
 
@@ -183,10 +183,10 @@ def _largest(curves: list[Curve]) -> list[Curve]:
     return sorted(known, key=lambda curve: -curve.positives)[:_FAINT_CURVES]
 
 
-def _at_recalls(curve: Curve) -> NDArray[np.float64]:
-    """Return the best precision at or beyond each recall of the grid."""
+def best_precision(curve: Curve) -> NDArray[np.float64]:
+    """Return the best precision at or beyond each recall of ``GRID``."""
     envelope = np.append(np.maximum.accumulate(curve.precision[::-1])[::-1], 0.0)
-    return np.asarray(envelope[np.searchsorted(curve.recall, _GRID, side="left")], np.float64)
+    return np.asarray(envelope[np.searchsorted(curve.recall, GRID, side="left")], np.float64)
 
 
 def _f1_at(curve: Curve, grid: NDArray[np.float64]) -> NDArray[np.float64]:

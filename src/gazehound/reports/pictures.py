@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gazehound.boxes.iou import pairwise
 from gazehound.data.images import read_image
 from gazehound.errors import ImageError
-from gazehound.records import Detections, Sample
+from gazehound.records import BoolArray, Detections, Sample
 from gazehound.reports.drawing import Layer, data_url, draw, enlarged
 
 LEAST, LONGEST = 420, 560  # pixels; smaller pictures are enlarged, larger ones reduced
@@ -70,20 +70,31 @@ class Pair:
 def judge(sample: Sample, found: Detections, score: float) -> Judged:
     """Match detections at or above ``score`` with the truths of their class at IoU 0.5, best first."""
     kept = found.above(score)
+    right, wrong, missed = match(sample, kept)
+    return Judged(sample, kept, int(right.sum()), int(wrong.sum()), int(missed.sum()))
+
+
+def match(sample: Sample, found: Detections) -> tuple[BoolArray, BoolArray, BoolArray]:
+    """Match detections with the truths of their class at IoU 0.5, best first.
+
+    Returns:
+        Which detections are right, (N,), and which are wrong, (N,): one on a crowd region or on a
+        difficult truth is neither; and which truths are missed, (M,).
+    """
     counted = ~(sample.crowd | sample.difficult)
-    overlap = pairwise(kept.boxes, sample.boxes)
-    overlap = np.where(kept.labels[:, None] == sample.labels[None], overlap, 0.0)
-    open_truths = counted.copy()
-    right = wrong = 0
-    for row in overlap:
-        free = np.where(open_truths, row, 0.0)
+    overlap = pairwise(found.boxes, sample.boxes)
+    overlap = np.where(found.labels[:, None] == sample.labels[None], overlap, 0.0)
+    missed = counted.copy()
+    right, wrong = (np.zeros(len(found), bool) for _ in range(2))
+    for k, row in enumerate(overlap):
+        free = np.where(missed, row, 0.0)
         best = int(free.argmax()) if len(free) else 0
         if len(free) and free[best] >= IOU:
-            open_truths[best] = False
-            right += 1
-        elif not (row[~counted] >= IOU).any():
-            wrong += 1
-    return Judged(sample, kept, right, wrong, int(open_truths.sum()))
+            missed[best] = False
+            right[k] = True
+        else:
+            wrong[k] = not (row[~counted] >= IOU).any()
+    return right, wrong, missed
 
 
 def choose(judged: Sequence[Judged], most: int) -> dict[str, list[Judged]]:
@@ -118,7 +129,7 @@ def show(judged: Judged) -> Pair | None:
         data_url(right, LONGEST, 80),
         name,
         judged.f1,
-        _words(judged),
+        count_words(judged),
         tuple(sorted({*sample.labels.tolist(), *found.labels.tolist()})),
     )
 
@@ -127,7 +138,8 @@ def _scaled(boxes: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
     return np.asarray(boxes * np.float32(scale), np.float32)
 
 
-def _words(judged: Judged) -> str:
+def count_words(judged: Judged) -> str:
+    """Return what was found, missed and invented, in words."""
     truths = judged.right + judged.missed
     if not truths:
         return (
