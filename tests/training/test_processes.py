@@ -1,5 +1,6 @@
 """Two processes that train together do what one does on the joint batch; one of them writes."""
 
+import io
 import os
 import subprocess
 import sys
@@ -18,10 +19,12 @@ from gazehound.data.preprocess import Preprocess
 from gazehound.data.shapes import shapes
 from gazehound.errors import ConfigError, TrainingError
 from gazehound.metrics import Evaluation
+from gazehound.training import health
 from gazehound.training.fit import complete, fit
+from gazehound.training.health import Health
 from gazehound.training.processes import Processes, from_first, gather, launched
 from gazehound.training.recipe import for_input, make_recipe
-from gazehound.training.run_folder import HISTORY, LAST, STEPS, CsvLog
+from gazehound.training.run_folder import HEALTH, HISTORY, LAST, STEPS, CsvLog
 from gazehound.training.task import DetectionTask
 
 IMAGES, VALIDATION, BATCH = 9, 5, 4  # odd numbers: neither epochs nor evaluations come out even
@@ -202,6 +205,26 @@ def test_another_number_of_processes_cannot_resume(tmp_path):
     state = {"ema": {}, "epoch": 1, "start": 0, "rng": [torch.get_rng_state()] * 2}
     with pytest.raises(TrainingError, match=r"made by 2 process\(es\) and is resumed by 1"):
         task.on_load_checkpoint({"gazehound": state})
+
+
+def test_the_first_process_says_what_the_others_found(tmp_path, monkeypatch):
+    told = Console(file=io.StringIO(), width=200)
+    first, second = (Health(tmp_path, told, Processes(rank, 2)) for rank in (0, 1))
+    second.unreadable, first.unreadable = 2, 1
+    second.say("x.jpg", "x.jpg is broken")
+    assert told.file.getvalue() == ""
+    assert not (tmp_path / HEALTH).exists()
+    together = {"unsaid": [first.unsaid, second.unsaid], "unreadable": [1, 2]}
+    monkeypatch.setattr(
+        health, "gather", lambda value: together["unsaid" if value == [] else "unreadable"]
+    )
+    first.on_train_end(None, None)
+    assert told.file.getvalue().count("health: x.jpg is broken") == 1
+    assert "3 times an image could not be read" in told.file.getvalue()
+    state = first.state_dict()
+    second.load_state_dict(state)
+    assert second.unreadable == 0  # the first one counts what all had counted
+    assert "x.jpg is broken" in (tmp_path / HEALTH).read_text()
 
 
 def test_launchers_are_recognised(monkeypatch):
