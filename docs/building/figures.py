@@ -24,6 +24,11 @@ from pictograms import PICTOGRAMS
 WIDTH, GAP = 136, 36  # of a card, and between columns
 TOP, LINE = 66, 14  # where the title stands in a card, and the height of a line of the note
 ROW_GAP = 26
+TITLE, LONGEST, NOTE = (
+    15,
+    18,
+    22,
+)  # characters: of a title before it is narrowed, at most, of a line
 CARD = re.compile(
     r"(?P<key>[\w-]+)\s*@\s*(?P<column>[\d.]+),(?P<row>[\d.]+)\s+(?P<picture>\w+)\s*\|(?P<text>.*)"
 )
@@ -89,8 +94,10 @@ def read(text: str) -> tuple[dict[str, Card], list[tuple[str, str]]]:
 
 def _card(found: re.Match[str]) -> Card:
     title, _, note = (part.strip() for part in found["text"].partition("|"))
-    lines = tuple(textwrap.wrap(note, 25)) if note else ()
+    lines = tuple(textwrap.wrap(note, NOTE)) if note else ()
     new = title.endswith("*")
+    if len(title.rstrip("* ")) > LONGEST:
+        raise FigureError(f"a title has at most {LONGEST} characters: '{title}'")
     return Card(
         float(found["column"]),
         float(found["row"]),
@@ -162,10 +169,16 @@ def _drawn(card: Card, place: Place) -> str:
         f'<text x="{WIDTH / 2:g}" y="{TOP + 17 + LINE * i:g}" class="note">{escape(line)}</text>'
         for i, line in enumerate(card.note)
     )
+    narrow = (
+        f'textLength="{WIDTH - 10}" lengthAdjust="spacingAndGlyphs"'
+        if len(card.title) > TITLE
+        else ""
+    )
     return (
         f'<g transform="translate({x:g} {y:g})" class="card{" new" if card.new else ""}">'
         f'<rect width="{WIDTH}" height="{place.height}" rx="8" class="ground"/>'
         f'<g transform="translate(0 {down:g})">'
         f'<g transform="translate({(WIDTH - 88) / 2:g} 7) scale(0.88)">{PICTOGRAMS[card.picture]()}</g>'
-        f'<text x="{WIDTH / 2:g}" y="{TOP + 2}" class="title">{escape(card.title)}</text>{lines}</g></g>'
+        f'<text x="{WIDTH / 2:g}" y="{TOP + 2}" class="title" {narrow}>{escape(card.title)}</text>'
+        f"{lines}</g></g>"
     )
