@@ -12,7 +12,7 @@ where the model was trained here, and what was measured, so that nothing is done
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -253,6 +253,7 @@ def _conclude(
         dataset,
         protocol=options.protocol,
         facts=_facts(options),
+        command=command_line(),
         failed=failed,
         pictures=options.pictures,
     )
@@ -276,10 +277,18 @@ def _facts(options: Options) -> dict[str, str]:
     budget = {"epochs": Recipe.epochs, "seed": Recipe.seed, **options.budget}
     return {
         "Protocol": PROTOCOLS[options.protocol],
-        "Budget": ", ".join(f"{name} {value}" for name, value in budget.items()),
+        "Budget": ", ".join(f"{name} {value}" for name, value in _flat(budget)),
         "Device": f"{machine.device_name()}, {machine.cores()} cores",
-        "Command": command_line(),
     }
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of nested tables under dotted names."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value
 
 
 def _print(rows: Sequence[Standing]) -> None:

@@ -25,6 +25,7 @@ def write_comparison(
     *,
     protocol: str = "coco",
     facts: Mapping[str, str] | None = None,
+    command: str = "",
     failed: Mapping[str, str] | None = None,
     pictures: int = 12,
 ) -> None:
@@ -36,6 +37,7 @@ def write_comparison(
         dataset: the split that all looked at.
         protocol: by which they were ranked.
         facts: further names and values for the head of the page.
+        command: that made it, for its foot.
         failed: models that could not take part, and why.
         pictures: in the gallery; 0 for none.
     """
@@ -51,6 +53,7 @@ def write_comparison(
             *((facts or {}).items()),
         ],
         rows=[_row(place, row) for place, row in enumerate(rows)],
+        command=command,
         columns=COLUMNS[1:],
         colours=COLOURS,
         coco=protocol == "coco",

@@ -20,7 +20,7 @@ from gazehound.reports.standings import Standing
 
 COLOURS = 12  # of the page; then they begin again
 WIDTH, HEIGHT = 560, 380
-_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 20, 16, 46
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 20, 16, 46
 _LETTER = 6.8  # pixels of a letter of a label
 
 Rectangle = tuple[float, float, float, float]

@@ -140,10 +140,9 @@ def _scaled(boxes: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
 
 def count_words(judged: Judged) -> str:
     """Return what was found, missed and invented, in words."""
+    alarms = f"{judged.wrong} false alarm{'s' if judged.wrong != 1 else ''}"
     truths = judged.right + judged.missed
     if not truths:
-        return (
-            f"no objects, {judged.wrong} false alarms" if judged.wrong else "no objects, none found"
-        )
+        return f"no objects, {alarms}" if judged.wrong else "no objects, none found"
     text = f"{judged.right} of {truths} found"
-    return f"{text}, {judged.wrong} false alarms" if judged.wrong else text
+    return f"{text}, {alarms}" if judged.wrong else text
