@@ -28,7 +28,7 @@ CLASSES = Classes(("ant", "bee", "cat"), (7, 3, 90))
 LIMITS = {"score": 0.2, "per_image": 30}
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def unchecked_shapes():
     """Sizes are symbols while a graph is recorded, and symbols are no ``int`` to a type checker."""
     jaxtyping.config.update("jaxtyping_disable", True)

@@ -25,10 +25,11 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gazehound.boxes.arrays import is_exported
 from gazehound.data.preprocess import Preprocess
 from gazehound.detectors.detector import Proposer
 from gazehound.detectors.network import Network
-from gazehound.errors import ConfigError
+from gazehound.errors import ConfigError, ExportError
 from gazehound.features.proposal_store import ProposalStore
 from gazehound.features.selective_search import SelectiveSearch
 from gazehound.features.threads import in_threads
@@ -110,7 +111,16 @@ class FastRCNN(Network):
 
     @torch.no_grad()
     def propose(self, images: Float[Tensor, "B 3 H W"]) -> Proposals:
-        """Ask the proposer about the pictures in a batch of network inputs; pads to ``count``."""
+        """Ask the proposer about the pictures in a batch of network inputs; pads to ``count``.
+
+        Raises:
+            ExportError: a graph is recorded, which cannot hold the proposer.
+        """
+        if is_exported():
+            raise ExportError(
+                "Fast R-CNN asks selective search where to look, which no graph can hold: it cannot be "
+                "exported"
+            )
         found = in_threads(
             lambda picture: self.proposer.propose(picture, self.count),
             pictures_in(images, self.preprocess),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -175,7 +176,9 @@ def _dynamic(preprocess: Preprocess, shape: tuple[int, int] | None) -> tuple[Any
 def _recorded(
     module: nn.Module, example: tuple[Tensor, ...], dynamic: tuple[Any, ...], network: Network
 ) -> ExportedProgram:
+    disabled = logging.root.manager.disable
     try:
+        logging.disable(logging.CRITICAL)  # a failure would print the whole graph first
         return torch.export.export(module, example, dynamic_shapes=dynamic, strict=False)
     except GazehoundError:  # says it better itself
         raise
@@ -185,6 +188,8 @@ def _recorded(
         raise ExportError(
             f"{what} cannot be recorded as a graph: {type(error).__name__}: {first[:300]}"
         ) from error
+    finally:
+        logging.disable(disabled)
 
 
 def limits_of(network: Network) -> dict[str, Any]:
