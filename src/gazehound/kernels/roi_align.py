@@ -31,16 +31,11 @@ def roi_align(features: Any, rows: Any, scale: Any, sampling: int, aligned: bool
         out: (R, S, S, C) float32, written.
     """
     side = out.shape[1]
-    offset = np.float32(0.5) if aligned else np.float32(0.0)
     for r in range(rows.shape[0]):
         image = features[int(rows[r, 0])]
-        left, top = rows[r, 1] * scale - offset, rows[r, 2] * scale - offset
-        width = rows[r, 3] * scale - offset - left
-        height = rows[r, 4] * scale - offset - top
-        if not aligned:
-            width, height = max(width, np.float32(1.0)), max(height, np.float32(1.0))
-        ys, y_weights, y_counts = _taps(top, height, image.shape[0], side, sampling)
-        xs, x_weights, x_counts = _taps(left, width, image.shape[1], side, sampling)
+        box = rows[r, 1:] * scale
+        ys, y_weights, y_counts = _bins(box[1], box[3], aligned, image.shape[0], side, sampling)
+        xs, x_weights, x_counts = _bins(box[0], box[2], aligned, image.shape[1], side, sampling)
         for i in range(side):
             for j in range(side):
                 into = out[r, i, j]
@@ -65,17 +60,12 @@ def roi_align_backward(
         out: (B, H, W, C) float32, added to.
     """
     side = gradient.shape[1]
-    offset = np.float32(0.5) if aligned else np.float32(0.0)
     spread = np.zeros((out.shape[2], out.shape[3]), np.float32)
     for r in range(rows.shape[0]):
         image = out[int(rows[r, 0])]
-        left, top = rows[r, 1] * scale - offset, rows[r, 2] * scale - offset
-        width = rows[r, 3] * scale - offset - left
-        height = rows[r, 4] * scale - offset - top
-        if not aligned:
-            width, height = max(width, np.float32(1.0)), max(height, np.float32(1.0))
-        ys, y_weights, y_counts = _taps(top, height, image.shape[0], side, sampling)
-        xs, x_weights, x_counts = _taps(left, width, image.shape[1], side, sampling)
+        box = rows[r, 1:] * scale
+        ys, y_weights, y_counts = _bins(box[1], box[3], aligned, image.shape[0], side, sampling)
+        xs, x_weights, x_counts = _bins(box[0], box[2], aligned, image.shape[1], side, sampling)
         first, last = _span(xs, x_counts)
         for i in range(side):
             if y_counts[i] == 0:
@@ -106,6 +96,15 @@ def _spread(source: Any, weight: Any, into: Any) -> None:
     """Add a weighted channel vector to another."""
     for channel in range(into.size):
         into[channel] += weight * source[channel]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _bins(low: Any, high: Any, aligned: bool, cells: int, side: int, sampling: int) -> Any:
+    """Return what the bins of one axis of a region read; ``low`` and ``high`` in cells."""
+    offset = np.float32(0.5) if aligned else np.float32(0.0)
+    start = low - offset
+    length = high - offset - start
+    return _taps(start, length if aligned else max(length, np.float32(1.0)), cells, side, sampling)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
