@@ -15,7 +15,7 @@ from gazehound.reports.comparison_charts import (
 )  # fmt: skip
 from gazehound.reports.comparison_gallery import gallery
 from gazehound.reports.page import render
-from gazehound.reports.standings import COLUMNS, Gain, Standing
+from gazehound.reports.standings import COLUMNS, Contender, Gain, Standing
 
 
 def write_comparison(
@@ -52,7 +52,7 @@ def write_comparison(
             ("Classes", _few(dataset.classes.names)),
             *((facts or {}).items()),
         ],
-        rows=[_row(place, row) for place, row in enumerate(rows)],
+        rows=[_row(place, row, rows[0].scores["AP"] or 1.0) for place, row in enumerate(rows)],
         command=command,
         columns=COLUMNS[1:],
         colours=COLOURS,
@@ -83,13 +83,14 @@ def _subtitle(rows: Sequence[Standing]) -> str:
     return f"{text}, but these images cannot tell it from {first.gain.over}."
 
 
-def _row(place: int, row: Standing) -> dict[str, Any]:
+def _row(place: int, row: Standing, best: float) -> dict[str, Any]:
     one, cost = row.contender, row.contender.cost
     return {
         "place": place,
         "name": one.name,
         "year": one.entry.year if one.entry else None,
-        "paper": _authors(one.entry.paper) if one.entry else "",
+        "origin": _origin(one),
+        "share": (row.scores["AP"] or 0.0) / best,
         "partial": bool(one.remark),
         "scores": row.scores,
         "interval": row.interval,
@@ -139,9 +140,12 @@ def _lineage(rows: Sequence[Standing]) -> list[dict[str, Any]]:
     return [papers[key] for key in sorted(papers)]
 
 
-def _authors(paper: str) -> str:
-    """Return who wrote it: what stands before the title."""
-    return paper.split(",")[0].split(" and ")[0].strip()
+def _origin(one: Contender) -> str:
+    """Return who wrote the paper, after the catalogue's name where the table shows another."""
+    if one.entry is None:
+        return ""
+    authors = one.entry.paper.split(",")[0].split(" and ")[0].strip()
+    return authors if one.entry.name == one.name else f"{one.entry.name}, {authors}"
 
 
 def _few(names: Sequence[str], most: int = 4) -> str:
