@@ -25,7 +25,7 @@ from figures import draw
 
 from gazehound.catalog import ENTRIES
 from gazehound.catalog.entry import Entry
-from gazehound.checkpoints.published.rows import ROWS
+from gazehound.checkpoints.published.rows import ROWS, VAL
 
 DOCS = Path(__file__).parent.parent
 MACRO = re.compile(r"^<!-- (variants|source|deviations|results|not run): (.+?) -->$", re.MULTILINE)
@@ -88,13 +88,21 @@ def variants(modules: str) -> str:
         millions = "" if entry.parameters is None else f"{entry.parameters:g}"
         weights = "in the package" if entry.weights else ", ".join(_published(entry.name))
         rows.append(f"| `{entry.name}` | {entry.year} | {millions} | {entry.summary} | {weights} |")
+    if any("`@" in row for row in rows):
+        rows += [
+            "",
+            '`gazehound.load("NAME@VARIANT")` loads published weights, `NAME` alone the first ones; in',
+            f"brackets what their publisher measured, {VAL} where nothing else is said",
+            "([weights by name](../weights.md)).",
+        ]
     return "\n".join(rows)
 
 
 def _published(name: str) -> Iterator[str]:
     for row in ROWS:
         if row.name == name:
-            yield f"`{row.title}` ({row.score:g})"
+            measure = "" if row.measure == VAL else f" {row.measure}"
+            yield f"`@{row.variant}` ({row.score:g}{measure})"
 
 
 def source(place: str) -> str:
