@@ -119,7 +119,9 @@ class PAA(Network):
             ConfigError: the limits leave NMS to somebody else, and score voting comes after it.
         """
         if self.voting and not self.limits.nms:
-            raise ConfigError("PAA's score voting follows NMS, so NMS must be inside: export with --nms")
+            raise ConfigError(
+                "PAA's score voting follows NMS, so NMS must be inside: export with --nms"
+            )
         scores = outputs.judged_scores().sqrt()
         boxes, best, labels = decode_best(
             scores, outputs.regression, outputs.anchors, outputs.lengths, sizes,

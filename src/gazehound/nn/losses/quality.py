@@ -31,7 +31,7 @@ def quality_targets(
 
 
 class QualityFocalLoss:
-    """``|y - p|^beta`` times the cross-entropy with the quality y (Li et al. 2020, GFL, equation 5).
+    """``|y - p|^beta`` times the cross-entropy with the quality y (Li et al. 2020, GFL, equation 2).
 
     Normaliser: none here; the caller divides by the number of positives.
     """
