@@ -1,6 +1,7 @@
 """The comparison: who is ahead, whether that is sure, and a page that says so by itself."""
 
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -178,3 +179,37 @@ def test_without_truths_nobody_is_ahead(tmp_path):
     write_comparison(tmp_path / "page.html", ranked, empty, pictures=2)
     assert "nobody is ahead" in (tmp_path / "page.html").read_text()
     assert Classes(NAMES).names == one.judged
+
+
+def test_a_click_or_a_key_changes_the_detector(dataset, rows, tmp_path):
+    playwright = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no chromium on this machine")
+    write_comparison(tmp_path / "page.html", rows, dataset, pictures=2)
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=chromium, args=flags)
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        faults = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto((tmp_path / "page.html").as_uri())
+        shown = page.locator(".switch [aria-pressed=true]")
+        seen = page.locator(".shot:first-child svg .shown")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390  # nothing sticks out
+        for act, place in (
+            (lambda: page.keyboard.press("3"), 2),
+            (lambda: page.keyboard.press("ArrowLeft"), 1),
+            (lambda: page.locator(".shot").first.click(), 2),
+            (lambda: page.get_by_role("button", name="twin").click(), 1),
+        ):
+            act()
+            assert shown.get_attribute("data-show") == str(place)
+            assert seen.get_attribute("data-view") == str(place)
+        page.keyboard.press("0")
+        assert seen.count() == 0  # truths only
+        page.locator("th", has_text="ms").click()
+        first = page.locator(".board tbody tr").first
+        assert first.locator(".who").inner_text().strip() != "exact"  # it is the fastest
+        assert not faults
+        browser.close()

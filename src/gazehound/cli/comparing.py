@@ -82,12 +82,14 @@ def run(options: Options) -> list[Standing]:
         KeyboardInterrupt: passed on, after the page was written from what was finished.
     """
     console = Console(stderr=True)
-    split = options.split or _default_split(options.data)
+    named = name_models(options)
+    split = options.split or _default_split(options.data, any(one.recipe for one in named))
     dataset = open_dataset(options.data, split)
     if not len(dataset):
         raise ConfigError(f"{options.data}: the split '{split}' has no images to compare on")
+    if any(one.recipe and one.recipe.train_split == split for one in named):
+        console.print(f"note: judged on '{split}', the images that models learn from here")
     out = options.out or Path("runs") / f"compare-{dataset.name or 'data'}"
-    named = name_models(options)
     contenders: list[Contender] = []
     failed: dict[str, str] = {}
     stopped = False
@@ -114,9 +116,15 @@ def run(options: Options) -> list[Standing]:
     return rows
 
 
-def _default_split(data: str) -> str | None:
-    """Return the split whose images no model was chosen on: test, else the validation split."""
-    return "test" if "test" in available_splits(data) else validation_split(data)
+def _default_split(data: str, trains: bool) -> str | None:
+    """Return the split whose images no model was chosen on: test, else the validation split.
+
+    Data without declared splits is looked at whole, unless a share of it is learned from.
+    """
+    splits = available_splits(data)
+    if not splits:
+        return "val" if trains else None
+    return "test" if "test" in splits else validation_split(data)
 
 
 def name_models(options: Options) -> list[Named]:
@@ -162,7 +170,7 @@ def take_part(
     if one.recipe is not None:
         seconds = _train(one.recipe, folder, console)
         chosen_on = one.recipe.val_split or validation_split(one.recipe.data)
-        weights = folder / (run_folder.LAST if chosen_on == split else run_folder.BEST)
+        weights = folder / (run_folder.LAST if chosen_on in (None, split) else run_folder.BEST)
     asked = {"data": f"{dataset.name}:{split}", "images": len(dataset), **_identity(weights)}
     known = _read(folder / MEASURED)
     if known.get("asked") == asked and (folder / EVALUATION).exists():
@@ -243,7 +251,7 @@ def _conclude(
     """Rank, print, and write what was asked for."""
     with console.status("scoring") as status:
         rows = rank(contenders, options.protocol, options.draws, status.update)
-    _print(rows)
+    _print(rows, options.protocol)
     for one in contenders:
         if one.remark:
             console.print(f"note: {one.remark}", highlight=False, soft_wrap=True)
@@ -291,13 +299,14 @@ def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, An
             yield f"{before}{name}", value
 
 
-def _print(rows: Sequence[Standing]) -> None:
-    names = ("AP", "interval", "AP50", "AP75", "ms", "gain over the next")
+def _print(rows: Sequence[Standing], protocol: str) -> None:
+    interval = "interval" if protocol == "coco" else "of AP50"
+    names = ("AP", interval, "AP50", "AP75", "ms", "gain over the next")
     table = Table("model", *names, box=None, pad_edge=False, header_style="dim")
     for column in table.columns[1:]:
         column.justify = "right"
     for row in rows:
-        around, gap = row.interval, row.gain and row.gain.comparison.difference
+        around = row.interval
         table.add_row(
             row.contender.name,
             _percent(row.scores["AP"]),
@@ -305,10 +314,16 @@ def _print(rows: Sequence[Standing]) -> None:
             _percent(row.scores["AP50"]),
             _percent(row.scores["AP75"]),
             f"{row.contender.cost.milliseconds:.1f}",
-            "" if not row.gain or not gap or gap.value is None
-            else f"{100 * gap.value:+.1f} {'real' if row.gain.real else 'may be chance'}",
-        )  # fmt: skip
+            _gain(row),
+        )
     Console().print(table)
+
+
+def _gain(row: Standing) -> str:
+    gap = row.gain and row.gain.comparison.difference
+    if row.gain is None or not gap or gap.value is None:
+        return ""
+    return f"{100 * gap.value:+.1f} {'real' if row.gain.real else 'may be chance'}"
 
 
 def _percent(value: float | None) -> str:

@@ -140,8 +140,9 @@ def _dots(rows: Sequence[Standing], places: Sequence[float | None]) -> list[Dot]
         if value is None or x is None:
             continue
         ends = None
-        if around is not None and around.low is not None and around.high is not None:
-            ends = (100 * max(around.low, 0.0), 100 * around.high)
+        if around is not None and around.value is not None and around.low is not None:
+            low, high = (value + end - around.value for end in (around.low, around.high or 0.0))
+            ends = (100 * max(low, 0.0), 100 * high)
         out.append(Dot(model, row.contender.name, x, 100 * value, ends))
     return out
 
