@@ -160,6 +160,7 @@ def test_numbers_in_words():
 
 def test_axes_and_names_of_a_chart(rows):
     assert log_ticks(3, 60) == [5, 10, 20, 50]
+    assert log_ticks(240, 750) == [300, 400, 500, 700]
     assert log_ticks(0.5, 5000) == [1, 10, 100, 1000]
     taken = [(93, 93, 107, 107), (80, 93, 180, 107)]  # the dot, and something to its right
     anchor, _, _, box = _label_place(100, 100, "hog", taken)

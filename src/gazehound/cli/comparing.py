@@ -260,7 +260,7 @@ def _conclude(
         rows,
         dataset,
         protocol=options.protocol,
-        facts=_facts(options),
+        facts=_facts(options, contenders),
         command=command_line(),
         failed=failed,
         pictures=options.pictures,
@@ -281,13 +281,12 @@ def _conclude(
     return rows
 
 
-def _facts(options: Options) -> dict[str, str]:
-    budget = {"epochs": Recipe.epochs, "seed": Recipe.seed, **options.budget}
-    return {
-        "Protocol": PROTOCOLS[options.protocol],
-        "Budget": ", ".join(f"{name} {value}" for name, value in _flat(budget)),
-        "Device": f"{machine.device_name()}, {machine.cores()} cores",
-    }
+def _facts(options: Options, contenders: Sequence[Contender]) -> dict[str, str]:
+    facts = {"Protocol": PROTOCOLS[options.protocol]}
+    if any(one.cost.training is not None for one in contenders):
+        budget = {"epochs": Recipe.epochs, "seed": Recipe.seed, **options.budget}
+        facts["Budget"] = ", ".join(f"{name} {value}" for name, value in _flat(budget))
+    return facts | {"Device": f"{machine.device_name()}, {machine.cores()} cores"}
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

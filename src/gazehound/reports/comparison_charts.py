@@ -126,10 +126,15 @@ def recall_chart(rows: Sequence[Standing]) -> Markup:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Return round numbers between two positive ends: 1, 2 and 5, or the powers of ten of a long axis."""
-    steps = (1,) if high / low > 1000 else (1, 2, 5)
+    """Return at least three round numbers between two positive ends, if there are: powers of ten first."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [step * 10.0**k for k in powers for step in steps if low <= step * 10.0**k <= high]
+    found: list[float] = []
+    for steps in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
+        every = [step * 10.0**k for k in powers for step in steps]
+        found = [value for value in every if low <= value <= high]
+        if len(found) >= 3:
+            break
+    return found
 
 
 def _dots(rows: Sequence[Standing], places: Sequence[float | None]) -> list[Dot]:
