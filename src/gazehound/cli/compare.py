@@ -21,8 +21,9 @@ def compare(
     models: Annotated[
         list[str],
         typer.Argument(
+            metavar="MODEL",
             help="Names of the catalogue or recipes (.yaml), which are trained; checkpoints, "
-            "exported files, and names with weights, which are loaded."
+            "exported files, and names with weights, which are loaded.",
         ),
     ],
     data: Annotated[str, typer.Option("--data", "-d", help="The data set's folder or file.")],
