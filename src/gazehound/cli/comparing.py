@@ -93,7 +93,9 @@ def run(options: Options) -> list[Standing]:
     contenders: list[Contender] = []
     failed: dict[str, str] = {}
     stopped = False
-    named.sort(key=lambda one: one.recipe is not None)  # first what takes minutes, not hours
+    named.sort(  # first what is done, then what takes minutes, then what takes hours
+        key=lambda one: (not (out / one.name / MEASURED).exists(), one.recipe is not None)
+    )
     for number, one in enumerate(named, 1):
         console.rule(f"[bold]{one.name}[/]  {number} of {len(named)}", align="left", style="dim")
         try:
