@@ -76,7 +76,7 @@ ROWS: tuple[Entry, ...] = (
         "fast_rcnn_c4", "gazehound.detectors.fast_rcnn:fast_rcnn_c4", 2015, _FAST,
         "network", 24.3, "ResNet-50: stages 1 to 3 on the image, stage 4 on each region",
         tiny={
-            "backbone": "test_resnet", "cells": 4, "proposals": 40, "regions": 32,
+            "backbone": "test_resnet", "cells": 4, "proposals": 40, "regions": 48,
             "search": {"mode": "single", "smallest": 8},
         },
         lesson=_EASY,
